@@ -1,0 +1,78 @@
+"""The library's front door: rules by name, and runs that return data frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bioplaus import registry
+from bioplaus.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from bioplaus.replicas import Rule
+
+
+def list_rules() -> list[str]:
+    """Names of all registered rules, sorted; imports none of them."""
+    return registry.names("rule")
+
+
+def get_rule(name: str, **config: Any) -> Rule:
+    """The rule of that name with these options.
+
+    Raises UnknownNameError for a name or option, ConfigError for a bad value.
+    """
+    rule: Rule = registry.load("rule", name).configured(config)
+    return rule
+
+
+def run(
+    rules: str | Iterable[str],
+    task: str | None = None,
+    seeds: int | Iterable[int] = 5,
+    *,
+    epochs: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    results: str | os.PathLike[str] = "results",
+    device: str = "auto",
+    precision: str = "fp32",
+    force: bool = False,
+    save_weights: bool = False,
+) -> pandas.DataFrame:
+    """Train rules on a task and return one row per rule and seed.
+
+    rules: a name or several. task: a built-in name or FILE.toml; None for the default.
+    seeds: how many, or which. settings: as `--set`, {"gaitprop.ortho": 0.05}.
+    Runs that `results` already holds are read, not repeated, unless `force`.
+    `frame.attrs["problems"]` lists what failed without stopping the rest.
+    """
+    import pandas
+
+    from bioplaus.environment import resolve_device
+    from bioplaus.experiment import plan, run_experiments
+    from bioplaus.records import Store, to_rows
+
+    names = [rules] if isinstance(rules, str) else list(rules)
+    experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)
+    done = run_experiments(
+        experiments,
+        check_seeds(range(seeds) if isinstance(seeds, int) else seeds),
+        Store(results),
+        device=resolve_device(device),
+        force=force,
+        save_weights=save_weights,
+    )
+    frame = pandas.DataFrame(to_rows(done.records))
+    frame.attrs["problems"] = done.problems
+    return frame
+
+
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """The seeds sorted, each once; ConfigError where there are none or one is negative."""
+    chosen = sorted(set(seeds))
+    if not chosen or chosen[0] < 0:
+        raise ConfigError("seeds are whole numbers from 0 up, at least one of them")
+    return chosen

@@ -1,0 +1,46 @@
+"""The command line: arguments in, text out, no logic. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.report import report
+from bioplaus.cli.run import run
+from bioplaus.errors import BioplausError
+
+
+class _Commands(click.Group):
+    """Turns a user's mistakes into one line, and Ctrl-C into the conventional exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BioplausError as error:
+            if os.environ.get("BIOPLAUS_TRACEBACK"):
+                raise
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            sys.exit(130)
+
+
+@click.group(
+    cls=_Commands,
+    epilog="Start with `bioplaus run --rule gaitprop`. "
+    "BIOPLAUS_TRACEBACK=1 shows where an error arose.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="bioplaus", message="bioplaus %(version)s")
+def main() -> None:
+    """Benchmark biologically plausible learning rules against backprop, and each other."""
+
+
+main.add_command(run)
+main.add_command(list_group)
+main.add_command(show)
+main.add_command(report)

@@ -1,0 +1,134 @@
+"""`bioplaus list` and `bioplaus show`: what there is, and what it means."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bioplaus import registry, tasks
+from bioplaus.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+Row = tuple[str, str, str]
+"""Name, one line, where it comes from."""
+
+
+@click.group("list", short_help="Name the rules, datasets or tasks there are.")
+def list_group() -> None:
+    """Name what there is: one line each, tab-separated where the output is not a terminal."""
+
+
+@list_group.command("rules")
+def list_rules() -> None:
+    """The learning rules."""
+    _print_rows([(p.name, p.summary(), p.source) for p in registry.plugins("rule").values()])
+
+
+@list_group.command("datasets")
+def list_datasets() -> None:
+    """The datasets."""
+    _print_rows([(p.name, p.summary(), p.source) for p in registry.plugins("dataset").values()])
+
+
+@list_group.command("tasks")
+@click.option("--rule", help="Only the tasks that this rule can train.")
+def list_tasks(rule: str | None) -> None:
+    """The built-in tasks; `bioplaus show TASK` prints one to copy."""
+    if rule is None:
+        names = tasks.names()
+    else:
+        from bioplaus.api import get_rule
+        from bioplaus.experiment import supported_tasks
+
+        names = [task.name for task in supported_tasks([get_rule(rule)])]
+    _print_rows([(name, tasks.description(name), "built-in") for name in names])
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    table.add_column(no_wrap=True, style="dim")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+@click.command(short_help="Explain a rule, or print a task's file.")
+@click.argument("name")
+def show(name: str) -> None:
+    """Explain a rule: its source, equations, options and plausibility profile.
+
+    For a built-in task, print its file: `bioplaus show mnist-mlp > my-task.toml`.
+    """
+    if name in tasks.names():
+        click.echo(tasks.text(name), nl=False)
+        return
+    if name not in registry.plugins("rule"):
+        known = [*registry.names("rule"), *tasks.names()]
+        raise UnknownNameError("rule or task", name, known)
+    plugin = registry.plugins("rule")[name]
+    _show_rule(plugin.load(), plugin.source)
+
+
+def _show_rule(rule: Any, source: str) -> None:
+    """A rule class in words; wrapped to the terminal, plain where piped."""
+    made = rule.configured()
+    lines = [
+        f"{rule.name}  (version {rule.version}, from {source})",
+        inspect.getdoc(rule) or "",
+        "",
+        f"Source: {rule.citation}",
+    ]
+    if rule.citation.equations:
+        lines.append(f"        {rule.citation.equations}")
+    module = inspect.getdoc(inspect.getmodule(rule))
+    if module and "\n" in module:
+        lines += ["", "Equations", *(f"  {line}".rstrip() for line in module.splitlines())]
+    lines += ["", "Options (--set NAME=VALUE)"]
+    fields = rule.Config.model_fields
+    lines += [line for name, field in fields.items() for line in _option(name, field)]
+    lines += [] if fields else ["  none"]
+    if made.optimizer is not None:
+        lines += ["", f"Recommended optimizer: {_settings(made.optimizer)}"]
+    if made.aux_optimizer != "same":
+        lines += ["", f"Optimizer of its auxiliary parameters: {_settings(made.aux_optimizer)}"]
+    lines += ["", "Plausibility, with the default options"]
+    for name, value in made.plausibility.model_dump().items():
+        if value != "":
+            shown = {True: "yes", False: "no"}.get(value, value)
+            lines.append(f"  {name.replace('_', ' '):<18} {shown}")
+    click.echo("\n".join(lines))
+
+
+def _option(name: str, field: FieldInfo) -> list[str]:
+    limits = ", ".join(_limit(m) for m in field.metadata if _limit(m))
+    kind = inspect.formatannotation(field.annotation).replace("typing.", "")
+    facts = ", ".join(part for part in (kind, limits) if part)
+    return [f"  {name} = {field.default!r}  ({facts})", f"      {field.description}"]
+
+
+def _limit(mark: object) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return " and ".join(
+        f"{sign} {getattr(mark, key)}" for key, sign in signs.items() if hasattr(mark, key)
+    )
+
+
+def _settings(spec: Any) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in spec.settings().items())
+    return f"{spec.name}({settings})"

@@ -1,0 +1,82 @@
+"""`bioplaus report`: what a results folder holds, as one table."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from bioplaus import registry
+from bioplaus.errors import RecordError
+
+if TYPE_CHECKING:
+    from bioplaus.records import Record
+    from bioplaus.report import Report
+
+
+@click.command(short_help="Show everything in a results folder as one table.")
+@click.option(
+    "--results",
+    default="results",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the records.",
+)
+@click.option("--rule", "rules", multiple=True, help="Only this rule; repeatable.")
+@click.option("--task", "tasks", multiple=True, help="Only this task; repeatable.")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(registry.names("report")),
+    help="How to write it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write to a file instead of standard output.",
+)
+def report(
+    results: str, rules: tuple[str, ...], tasks: tuple[str, ...], form: str, output: str | None
+) -> None:
+    """Summarise the records of a results folder: means and deviations over seeds.
+
+    Accuracies in csv and json are fractions. Damaged records are named on standard error
+    and left out.
+    """
+    from bioplaus.records import Store
+
+    records, damaged = Store(results).read_all(rules, tasks)
+    for line in damaged:
+        click.echo(f"Warning: {line}", err=True)
+    if not records:
+        wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
+        raise RecordError(
+            f"no records in {results}"
+            + (f" for {wanted}" if wanted else "")
+            + "; `bioplaus run --rule gaitprop` makes some"
+        )
+    text = rendered(records, form)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    from pathlib import Path
+
+    from bioplaus.records import write_atomically
+
+    write_atomically(Path(output), text.encode())
+    click.echo(f"Wrote {output}", err=True)
+
+
+def rendered(records: Sequence[Record], form: str) -> str:
+    """The records in a report's format, as wide as the terminal where there is one."""
+    maker: Report = registry.load("report", form)()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = maker.render(records, width)
+    return text if text.endswith("\n") else text + "\n"

@@ -1,0 +1,160 @@
+"""`bioplaus run`: train rules on a task."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import click
+
+from bioplaus.errors import BioplausError
+
+
+class SeedsType(click.ParamType):  # type: ignore[type-arg]
+    """`5` is the first five seeds; `0-4,7` are those."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: str | list[int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        if isinstance(value, list):
+            return value
+        if value.isdecimal():
+            return self._checked(list(range(int(value))), value, param, ctx)
+        seeds: set[int] = set()
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            if match is None:
+                self.fail(f"{value!r}: give a number, or a list such as 0-4,7", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                self.fail(f"{value!r}: {part.strip()} runs backwards", param, ctx)
+            if last - first > 10_000:
+                self.fail(f"{value!r}: more than 10,000 seeds", param, ctx)
+            seeds |= set(range(first, last + 1))
+        return self._checked(sorted(seeds), value, param, ctx)
+
+    def _checked(
+        self,
+        seeds: list[int],
+        value: str,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> list[int]:
+        if not 1 <= len(seeds) <= 10_000:
+            self.fail(f"{value!r}: between 1 and 10,000 seeds", param, ctx)
+        return seeds
+
+
+@click.command(short_help="Train rules on a task; records and a table come out.")
+@click.option("--rule", "rules", multiple=True, required=True, help="A learning rule; repeatable.")
+@click.option("--task", help="A built-in task or FILE.toml.  [default: a digits task]")
+@click.option(
+    "--seeds",
+    type=SeedsType(),
+    default="5",
+    show_default=True,
+    help="How many seeds (the first N), or a list such as 0-4,7.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: task]")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="option=value for every rule named, rule.option=value for one, optimizer.lr=..., "
+    "aux_optimizer.lr=..., task.batch_size=...; repeatable.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["fp32", "fp64"]), default="fp32", show_default=True)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=True),
+    default="results",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the records.",
+)
+@click.option("--force", is_flag=True, help="Run again what is already in the results folder.")
+@click.option("--save-weights", is_flag=True, help="Keep trained parameters beside the records.")
+def run(
+    rules: tuple[str, ...],
+    task: str | None,
+    seeds: list[int],
+    epochs: int | None,
+    assignments: tuple[str, ...],
+    device: str,
+    precision: str,
+    results: str,
+    force: bool,
+    save_weights: bool,
+) -> None:
+    """Train learning rules on a task, all seeds together, and print a table.
+
+    Each (task, rule, configuration, seed) becomes one record in the results folder; what
+    is already there is not run again.
+
+    \b
+    bioplaus run --rule gaitprop
+    bioplaus run --rule gaitprop --rule backprop --task mnist-square --seeds 0-4 --epochs 20
+    bioplaus run --rule gaitprop --set ortho=0.05 --set optimizer.lr=3e-4
+
+    `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
+    explains a rule's options.
+    """
+    from bioplaus.settings import parse_assignments
+
+    settings = parse_assignments(assignments)
+    click.echo("Loading torch ...", err=True)
+    from bioplaus.cli.progress import TrainingDisplay
+    from bioplaus.environment import device_name, resolve_device
+    from bioplaus.experiment import plan, run_experiments
+    from bioplaus.records import Store
+
+    where = resolve_device(device)
+    experiments = plan(rules, task, epochs=epochs, settings=settings, precision=precision)
+    chosen = experiments[0].task
+    note = "" if task else " (no --task given)"
+    click.echo(
+        f"{chosen.name}{note}: {', '.join(e.rule.name for e in experiments)}; "
+        f"{_count(len(seeds), 'seed')} together, {_count(chosen.epochs, 'epoch')}, "
+        f"{device_name(where)}",
+        err=True,
+    )
+    display = TrainingDisplay()
+    try:
+        with display:
+            done = run_experiments(
+                experiments,
+                seeds,
+                Store(results),
+                device=where,
+                force=force,
+                save_weights=save_weights,
+                observe=display.update,
+            )
+    except KeyboardInterrupt:
+        click.echo(
+            "Interrupted. Rules that had finished are saved, the one in training is not; "
+            "the same command goes on from there.",
+            err=True,
+        )
+        sys.exit(130)
+    from bioplaus.cli.report import rendered
+
+    if done.records:
+        click.echo(rendered(done.records, "table"), nl=False)
+    if done.reused:
+        click.echo(
+            f"{_count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
+            "(--force runs them again).",
+            err=True,
+        )
+    click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
+    if done.problems:
+        raise BioplausError("; ".join(done.problems))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

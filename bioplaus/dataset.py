@@ -1,0 +1,69 @@
+"""The dataset contract: labelled examples in two splits, checked and checksummed."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bioplaus.errors import DataError
+
+SplitName = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split, as stored: not yet scaled or cast.
+
+    x: any real dtype (uint8 for images), shape (N, *example shape).
+    y: int64 class indices, shape (N,).
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.shape[0] != self.y.shape[0]:
+            raise DataError(f"{self.x.shape[0]} examples but {self.y.shape[0]} labels")
+        if self.x.is_floating_point() and not torch.isfinite(self.x).all():
+            raise DataError("the examples hold NaN or infinity")
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over shape, dtype and content: part of every record's key."""
+        digest = hashlib.sha256()
+        for tensor in (self.x, self.y):
+            array = tensor.contiguous().cpu().numpy()
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def __getitem__(self, index: Tensor) -> Split:
+        return Split(self.x[index], self.y[index])
+
+
+class Dataset(ABC):
+    """A classification data set, found through the entry points `bioplaus.datasets`.
+
+    The two splits load separately, so that whoever must not see the test data
+    never has them in memory.
+    """
+
+    name: ClassVar[str]
+    shape: ClassVar[tuple[int, ...]]
+    """Shape of one example: (features,) or (channels, height, width)."""
+    classes: ClassVar[int]
+    scale: ClassVar[float] = 1.0
+    """Stored values are multiplied by this; images end up in [0, 1]."""
+
+    @abstractmethod
+    def load(self, split: SplitName) -> Split:
+        """The split as stored; raises DataError where data are missing or damaged."""

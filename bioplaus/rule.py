@@ -1,0 +1,207 @@
+"""The learning-rule contract.
+
+A rule is a pure function of one network, one batch and the rule's own state; it
+returns an update for every parameter, in gradient sign, so that any torch optimizer
+applies it. It is written for one network: the harness trains many seeds at once by
+batching the rule with `torch.func.vmap`, and its author never sees that dimension.
+
+Pure means: inputs are not changed in place; no random calls (noise is declared and
+handed in); no host synchronisation (`.item()`, branches on data); a fixed number of
+iterations. Then vmap, tracing, CUDA graphs and compilation all work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.layers import Params, Shape
+from bioplaus.network import Network, Trace
+from bioplaus.optim import OptimizerSpec
+from bioplaus.profile import Citation, Plausibility
+from bioplaus.streams import Stream
+
+RESERVED_OPTIONS = frozenset({"rule", "loss", "state", "seed"})
+
+
+class Batch(NamedTuple):
+    """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
+
+    x: Tensor
+    y: Tensor
+
+
+class State(NamedTuple):
+    """What a rule keeps between steps. Tensors only: vmap refuses anything else."""
+
+    aux: Params
+    """Auxiliary parameters learned through `aux_grads` and an optimizer of their own."""
+    memory: Params
+    """Everything else: fixed feedback weights, averages, approximate inverses."""
+
+
+class Update(NamedTuple):
+    """What one step of a rule returns."""
+
+    grads: Params
+    """The rule's stand-in for the loss gradient of every parameter, in gradient sign."""
+    penalty: Params
+    """Gradient of the rule's own regulariser, {} if none; left out of alignment probes."""
+    aux_grads: Params
+    """Gradients of `state.aux`, the same names."""
+    memory: Params
+    """The next `state.memory`, the same names, shapes and dtypes."""
+    metrics: dict[str, Tensor]
+    """Scalars, averaged over an epoch; always "loss"."""
+
+
+class NoiseSpec(NamedTuple):
+    """Random numbers that a rule wants at each step, drawn afresh by the harness."""
+
+    shape: Shape
+    kind: Literal["normal", "uniform"] = "normal"
+    """Standard normal, or uniform on (0, 1)."""
+
+
+class RuleConfig(BaseModel):
+    """Base of a rule's options: typed, described, validated, frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        reserved = RESERVED_OPTIONS & cls.model_fields.keys()
+        if reserved:
+            raise TypeError(f"{cls.__name__}: reserved option names {sorted(reserved)}")
+
+
+C = TypeVar("C", bound=RuleConfig)
+
+
+class LearningRule(ABC, Generic[C]):
+    """Turns the error at the output into an update for every parameter of a network."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[RuleConfig]] = RuleConfig
+    version: ClassVar[int] = 1
+    """Part of a record's key: raise it when results change."""
+    citation: ClassVar[Citation]
+    refresh_every: ClassVar[int | None] = None
+    """Call `refresh` every so many steps; None for never."""
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @classmethod
+    def configured(cls, options: Mapping[str, object] | None = None) -> Self:
+        """The rule with these options; an unknown or bad one raises one clear line."""
+        options = options or {}
+        for option in options:
+            if option not in cls.Config.model_fields:
+                raise UnknownNameError(f"option of {cls.name}", option, cls.Config.model_fields)
+        try:
+            return cls(cls.Config.model_validate(options))  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise ConfigError(f"{cls.name}: {validation_message(error)}") from None
+
+    @property
+    @abstractmethod
+    def plausibility(self) -> Plausibility:
+        """The profile of this rule as configured."""
+
+    @property
+    def optimizer(self) -> OptimizerSpec | None:
+        """The optimizer recommended for the network, the paper's say; None for the task's."""
+        return None
+
+    @property
+    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
+        """The optimizer of `state.aux`; "same" has the network's settings."""
+        return "same"
+
+    def supports(self, net: Network) -> str | None:
+        """None where this rule can train the network, else the reason why it cannot."""
+        return None
+
+    def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
+        """The noise that `update` needs at each step."""
+        return {}
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        """The state before the first step; drawn from `stream`, in float64 on the CPU."""
+        return State({}, {})
+
+    @abstractmethod
+    def update(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Update:
+        """One step's update from one batch. Pure; see the module's docstring."""
+
+    def predict(self, net: Network, params: Params, state: State, x: Tensor) -> Tensor:
+        """The trained network's output for x, (N, n_L); by default the forward pass."""
+        return net.output(params, x)
+
+    def refresh(
+        self, net: Network, params: Params, state: State, batch: Batch, stream: Stream
+    ) -> State:
+        """Work on the host every `refresh_every` steps, outside vmap, one network at a time."""
+        return state
+
+    def objective(self, net: Network, params: Params, batch: Batch) -> Tensor | None:
+        """The scalar this rule descends, where that is not the task's loss."""
+        return None
+
+
+class ForwardPass(NamedTuple):
+    """One batch's way up through one network: all that a layered rule works from."""
+
+    net: Network
+    params: Params
+    state: State
+    batch: Batch
+    trace: Trace
+    error: Tensor
+    """e_L, the gradient of each example's loss at the output h_L, (N, n_L)."""
+    noise: Params
+
+
+class LayeredRule(LearningRule[C]):
+    """Rules that differ from backprop only in the post-synaptic vectors d_l.
+
+    Every layer learns from the batch means of d_l h_{l-1}^T and d_l.
+    """
+
+    @abstractmethod
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        """d_1 .. d_L for each example; d_l has the shape of layer l's pre-activation."""
+
+    def penalty(self, net: Network, params: Params) -> Params:
+        """Gradient of the rule's own regulariser; {} for none."""
+        return {}
+
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        """Gradients of `state.aux`, for rules that learn auxiliary parameters."""
+        return {}
+
+    def update(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Update:
+        trace = net.forward(params, batch.x)
+        output = trace[-1].output
+        error = net.loss.error(output, batch.y)
+        fwd = ForwardPass(net, params, state, batch, trace, error, noise)
+        deltas = self.deltas(fwd)
+        grads = net.weight_grads(trace, deltas)
+        return Update(
+            grads=grads,
+            penalty=self.penalty(net, params),
+            aux_grads=self.aux_grads(fwd, deltas, grads),
+            memory=state.memory,
+            metrics={"loss": net.loss.value(output, batch.y)},
+        )

@@ -1,0 +1,185 @@
+"""Learning rules on one's own `nn.Sequential`: a drop-in for `loss.backward()`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bioplaus import registry
+from bioplaus.activations import Activation, Identity, LeakyRelu, Relu, Sigmoid, Tanh
+from bioplaus.errors import ModelError, UnsupportedError
+from bioplaus.layers import Dense, Params
+from bioplaus.losses import get_loss
+from bioplaus.network import Network
+from bioplaus.replicas import NoiseSource, Rule, cast
+from bioplaus.rule import Batch, State
+from bioplaus.streams import Stream
+
+_ACCEPTED = "Linear, Flatten, LeakyReLU, ReLU, Tanh, Sigmoid and Identity"
+
+
+class RuleState:
+    """What a rule keeps between calls of `backward`; pass it back in the next one.
+
+    `aux` are the rule's learned auxiliary parameters (feedback weights, inverses). Each
+    call writes their `.grad`, and steps them with the rule's own optimizer where it has
+    one; where `trained_by_caller` is true, give them to your optimizer beside the model's.
+    """
+
+    def __init__(self, rule: Rule, net: Network, state: State, seed: int) -> None:
+        self.rule, self.net, self.seed, self.step = rule, net, seed, 0
+        self.aux: Params = state.aux
+        self.memory: Params = state.memory
+        spec = rule.aux_optimizer
+        self.trained_by_caller = bool(state.aux) and spec == "same"
+        self._optimizer = (
+            None if not state.aux or spec == "same" else spec.build(state.aux.values())
+        )
+
+    def advance(self, aux_grads: Params, memory: Params) -> None:
+        """Take over one update."""
+        for name, tensor in self.aux.items():
+            tensor.grad = aux_grads[name]
+        if self._optimizer is not None:
+            self._optimizer.step()
+        self.memory = memory
+        self.step += 1
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What `backward` returns: the loss (scalar), the output (N, outputs), the rule's state."""
+
+    loss: Tensor
+    output: Tensor
+    state: RuleState
+
+
+@torch.no_grad()
+def backward(
+    model: nn.Sequential,
+    x: Tensor,
+    y: Tensor,
+    rule: str = "gaitprop",
+    loss: str = "mse",
+    state: RuleState | None = None,
+    seed: int = 0,
+    **config: Any,
+) -> Backward:
+    """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
+
+    model: an `nn.Sequential` of Linear, Flatten and activation modules.
+    x: inputs (N, ...). y: class indices (N), or float targets (N, C); outputs beyond the
+    first C are auxiliary units with zero error. The loss is averaged over the batch;
+    "mse" is half the squared error, summed over the outputs.
+    state: of the call before; None starts one from `seed`.
+    Gradients add to those that are there, so zero them as usual.
+
+    Raises ModelError naming a module that has no place here, UnsupportedError where the
+    rule cannot train the model, UnknownNameError and ConfigError for wrong names and options.
+    """
+    layers, names = _layers(model)
+    y = _targets(y, x.shape[0], layers[-1].n_out, x.dtype)
+    net = Network(tuple(layers), get_loss(loss), classes=y.shape[-1])
+    params = {name: p.detach() for name, p in names.items()}
+    if x.shape[0] == 0 or x[0].numel() != layers[0].n_in:
+        raise ModelError(
+            f"the model reads {layers[0].n_in} inputs, but x has the shape {tuple(x.shape)}"
+        )
+    configured: Rule = registry.load("rule", rule).configured(config)
+    if state is None:
+        state = _first_state(configured, net, params, seed)
+    elif state.rule.name != rule or state.rule.config != configured.config or state.net != net:
+        raise ModelError("the state is of another rule, configuration or model: start with None")
+    specs = configured.noise(net, x.shape[0])
+    source = NoiseSource(specs, [state.seed], x.dtype, x.device)
+    noise = {name: tensor[0] for name, tensor in source.at(state.step).items()}
+    before = State(state.aux, state.memory)
+    batch = Batch(x.flatten(1), y)
+    update = configured.update(net, params, before, batch, noise)
+    output = configured.predict(net, params, before, batch.x)
+    for name, parameter in names.items():
+        if parameter.requires_grad:
+            grad = update.grads[name]
+            grad = grad + update.penalty[name] if name in update.penalty else grad
+            parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+    state.advance(update.aux_grads, update.memory)
+    return Backward(update.metrics["loss"], output, state)
+
+
+def _first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
+    reason = rule.supports(net)
+    if reason:
+        raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
+    some = next(iter(params.values()))
+    on_cpu = cast(params, torch.float64, torch.device("cpu"))
+    drawn = rule.init_state(net, on_cpu, Stream(seed).at("state"))
+    return RuleState(
+        rule, net, State(*(cast(part, some.dtype, some.device) for part in drawn)), seed
+    )
+
+
+def _targets(y: Tensor, count: int, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Float targets (N, C), C <= outputs; class indices become one-hot over all outputs."""
+    if y.shape[:1] != (count,):
+        raise ModelError(f"y has the shape {tuple(y.shape)}, but x has {count} examples")
+    if not y.is_floating_point():
+        if y.dim() != 1:
+            raise ModelError(f"class indices are a vector, but y has the shape {tuple(y.shape)}")
+        if count and not 0 <= int(y.min()) <= int(y.max()) < outputs:
+            raise ModelError(f"y has classes outside 0..{outputs - 1}, the model's outputs")
+        return F.one_hot(y.long(), outputs).to(dtype)
+    if y.dim() != 2 or not 1 <= y.shape[1] <= outputs:
+        raise ModelError(
+            f"float targets are (N, C) with C at most the model's {outputs} outputs, "
+            f"but y has the shape {tuple(y.shape)}"
+        )
+    return y.to(dtype)
+
+
+def _layers(model: nn.Sequential) -> tuple[list[Dense], dict[str, nn.Parameter]]:
+    """The model as layers, and its parameters by the network's names."""
+    if not isinstance(model, nn.Sequential):
+        raise ModelError(f"the model must be an nn.Sequential, not {type(model).__name__}")
+    layers: list[Dense] = []
+    parameters: dict[str, nn.Parameter] = {}
+    activated = True
+    for position, module in model.named_children():
+        where = f"module {position} ({type(module).__name__})"
+        if isinstance(module, nn.Linear):
+            bias = module.bias is not None
+            layers.append(Dense(module.in_features, module.out_features, Identity(), bias))
+            parameters |= {
+                f"{len(layers)}.{name}": p for name, p in module.named_parameters(recurse=False)
+            }
+            activated = False
+        elif isinstance(module, nn.Flatten | nn.Identity):
+            if isinstance(module, nn.Flatten) and (layers or module.start_dim != 1):
+                raise ModelError(f"{where}: Flatten is taken as the first module, from axis 1")
+        else:
+            activation = _activation(module, where)
+            if activated:
+                raise ModelError(f"{where}: an activation must follow a Linear, and one is enough")
+            last = layers[-1]
+            layers[-1] = Dense(last.n_in, last.n_out, activation, last.bias)
+            activated = True
+    if not layers:
+        raise ModelError("the model has no Linear module: there is nothing to train")
+    return layers, parameters
+
+
+def _activation(module: nn.Module, where: str) -> Activation:
+    if isinstance(module, nn.LeakyReLU):
+        return LeakyRelu(module.negative_slope)
+    simple: dict[type[nn.Module], type[Activation]] = {
+        nn.ReLU: Relu,
+        nn.Tanh: Tanh,
+        nn.Sigmoid: Sigmoid,
+    }
+    if type(module) not in simple:
+        raise ModelError(f"{where}: no learning rule knows this module; there are {_ACCEPTED}")
+    return simple[type(module)]()

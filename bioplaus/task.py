@@ -1,0 +1,181 @@
+"""Tasks: everything but the rule. Dataset, split, network, loss, optimizer and budget, as data."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import Tensor
+
+from bioplaus import registry, tasks
+from bioplaus.activations import parse_activation
+from bioplaus.dataset import Dataset, Split
+from bioplaus.errors import ConfigError, DataError, UnknownNameError, validation_message
+from bioplaus.layers import LAYERS, Init, InitScheme, Layer, Shape
+from bioplaus.losses import get_loss
+from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
+from bioplaus.streams import Stream
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerSpec(_Data):
+    """One layer: its kind, its units and its activation; its input is the layer below."""
+
+    type: str = Field("dense", description="dense or tower")
+    units: int = Field(gt=0)
+    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
+    bias: bool = True
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    def build(self, below: Shape) -> Layer:
+        """The layer on an input of that shape; dense layers read it flattened."""
+        if self.type not in LAYERS:
+            raise UnknownNameError("layer type", self.type, LAYERS)
+        n_in = int(torch.Size(below).numel())
+        return LAYERS[self.type](n_in, self.units, parse_activation(self.activation), self.bias)
+
+
+class NetworkSpec(_Data):
+    """Layers from the input up, and how their weights start."""
+
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    init: InitScheme = "orthogonal"
+    gain: float = Field(1.0, gt=0)
+
+    def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
+        layers: list[Layer] = []
+        shape = in_shape
+        for spec in self.layers:
+            layers.append(spec.build(shape))
+            shape = layers[-1].out_shape
+        return Network(tuple(layers), get_loss(loss), classes, Init(self.init, self.gain))
+
+
+class Task(_Data):
+    """A benchmark task; copy a built-in file to make your own."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
+    description: str = ""
+    dataset: str
+    validation: int = Field(0, ge=0, description="training examples held out; 0 for none")
+    loss: Literal["mse", "cross_entropy"]
+    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    optimizer: OptimizerSpec
+    network: NetworkSpec
+
+    def content(self) -> dict[str, object]:
+        """All that decides a result: what a record's key covers of the task."""
+        return self.model_dump(
+            mode="json", exclude={"name", "description", "epochs", "optimizer"}, exclude_none=True
+        )
+
+    def updated(self, changes: dict[str, object]) -> Self:
+        """The task with some top-level fields changed, validated again."""
+        for field in changes:
+            if field not in type(self).model_fields or field in ("name", "network"):
+                choices = type(self).model_fields.keys() - {"name", "network"}
+                raise UnknownNameError("task setting", field, choices)
+        return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
+
+    def build_network(self) -> Network:
+        """The network on this task's data, without loading them."""
+        dataset = load_dataset(self.dataset)
+        return self.network.build(dataset.shape, self.loss, dataset.classes)
+
+    def load_data(self) -> TaskData:
+        """All splits; DataError where data are missing, damaged or too few."""
+        dataset = load_dataset(self.dataset)
+        train = dataset.load("train")
+        if len(train) - self.validation < self.batch_size:
+            raise DataError(
+                f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
+                f"out for validation they do not fill a batch of {self.batch_size}"
+            )
+        test = dataset.load("test")
+        # fixed for all seeds, rules and tasks on this dataset: seed 0 of a stream of its own
+        order = Stream(0).at("validation split", self.dataset).permutation(len(train))
+        held_out, kept = order[: self.validation], order[self.validation :].sort().values
+        return TaskData(
+            train=train[kept],
+            validation=train[held_out] if self.validation else None,
+            test=test,
+            checksums={"train": train.checksum, "test": test.checksum},
+            scale=dataset.scale,
+            classes=dataset.classes,
+        )
+
+
+class TaskData:
+    """A task's examples, as stored, in two or three splits."""
+
+    def __init__(
+        self,
+        train: Split,
+        validation: Split | None,
+        test: Split,
+        checksums: dict[str, str],
+        scale: float,
+        classes: int,
+    ) -> None:
+        self.train, self.validation, self.test = train, validation, test
+        self.checksums, self.scale, self.classes = checksums, scale, classes
+
+    def sizes(self) -> dict[str, int]:
+        """Examples per split; 0 for a validation split that there is not."""
+        held_out = len(self.validation) if self.validation is not None else 0
+        return {"train": len(self.train), "validation": held_out, "test": len(self.test)}
+
+
+def prepare(
+    split: Split, shape: Shape, scale: float, dtype: torch.dtype, device: torch.device
+) -> Split:
+    """Scaled, cast and in the network's input shape, on the device: x (N, *shape), y (N)."""
+    x: Tensor = split.x.to(device).reshape(len(split), *shape).to(dtype) * scale
+    return Split(x, split.y.to(device))
+
+
+def load_dataset(name: str) -> Dataset:
+    """The dataset plugin of that name."""
+    dataset: Dataset = registry.load("dataset", name)()
+    return dataset
+
+
+def read_task(name_or_file: str) -> Task:
+    """A built-in task by name, or one of your own by its .toml file."""
+    if name_or_file.endswith(".toml"):
+        try:
+            text = Path(name_or_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the task file {name_or_file}: {error}") from None
+    elif name_or_file in tasks.names():
+        text = tasks.text(name_or_file)
+    else:
+        hint = "; a task of your own is given as FILE.toml"
+        raise UnknownNameError("task", name_or_file, tasks.names(), hint)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name_or_file} is not valid TOML: {error}") from None
+    return _validated(Task, table, f"task {name_or_file}")
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {validation_message(error)}") from None

@@ -1,0 +1,1 @@
+"""The built-in data sets, one per file, found through the entry points `bioplaus.datasets`."""

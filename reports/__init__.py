@@ -1,0 +1,1 @@
+"""Reports: one format per class, each a function of records alone."""

@@ -1,0 +1,145 @@
+"""Reports as plain text: for programs (CSV, JSON) and for documents (Markdown, LaTeX)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from bioplaus.records import Record
+from bioplaus.report import Report
+
+from .summary import COLUMNS, LEGEND, NO_RECORDS, TaskTable, rows, task_tables
+
+HEADERS = {
+    "rule": "Rule",
+    "config": "Configuration",
+    "seeds": "Seeds",
+    "test_accuracy": "Test accuracy (%)",
+    "validation_accuracy": "Validation accuracy (%)",
+    "train_seconds": "Seconds per seed",
+    "alignment": "Alignment",
+}
+TEXT_COLUMNS = {"rule", "config"}
+"""Aligned left; the others hold numbers and are aligned right."""
+
+
+class CsvReport(Report):
+    """Comma-separated values, one row per configuration, accuracies as fractions."""
+
+    name: ClassVar[str] = "csv"
+    suffix: ClassVar[str] = ".csv"
+
+    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+        """All columns of the summary in full precision; an empty field is null (RFC 4180)."""
+        lines = [",".join(COLUMNS)]
+        lines += [",".join(csv_field(row[c]) for c in COLUMNS) for row in rows(records)]
+        return "\n".join(lines) + "\n"
+
+
+class JsonReport(Report):
+    """JSON list of one object per configuration, accuracies as fractions."""
+
+    name: ClassVar[str] = "json"
+    suffix: ClassVar[str] = ".json"
+
+    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+        """All columns of the summary in full precision, null where there is no number."""
+        return json.dumps(rows(records), indent=1, allow_nan=False) + "\n"
+
+
+class MarkdownReport(Report):
+    """Markdown with one table per task, accuracies in percent."""
+
+    name: ClassVar[str] = "markdown"
+    suffix: ClassVar[str] = ".md"
+
+    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+        """Tables in the GitHub dialect, each under a heading."""
+        blocks = [_markdown(table) for table in task_tables(records)]
+        return "\n\n".join([*blocks, LEGEND] if blocks else [NO_RECORDS]) + "\n"
+
+
+class LatexReport(Report):
+    """LaTeX with one booktabs table per task, accuracies in percent."""
+
+    name: ClassVar[str] = "latex"
+    suffix: ClassVar[str] = ".tex"
+
+    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+        """One `table` environment per task, to be read with `\\input`."""
+        blocks = [_latex(table) for table in task_tables(records)]
+        heading = r"% In the preamble: \usepackage{booktabs}"
+        return "\n\n".join([heading, *blocks] if blocks else [f"% {NO_RECORDS}"]) + "\n"
+
+
+def csv_field(value: str | float | None) -> str:
+    """One field: floats as their shortest exact form, quotes only where they are needed."""
+    if not isinstance(value, str):
+        return "" if value is None else repr(value)
+    if re.search(r'[",\r\n]', value) or value != value.strip():
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def escape_markdown(text: str) -> str:
+    """Markdown that shows the text as it stands, also in a table cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$!])", r"\\\1", text)
+
+
+def escape_latex(text: str) -> str:
+    """LaTeX that shows the text as it stands, in text mode."""
+    escaped = "".join(LATEX.get(character, character) for character in text)
+    return re.sub(r"-(?=-)", "-{}", escaped)
+
+
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "±": r"$\pm$",
+}
+
+
+def _markdown(table: TaskTable) -> str:
+    lines = [
+        _line([HEADERS[c] for c in table.columns], str),
+        _line([":---" if c in TEXT_COLUMNS else "---:" for c in table.columns], str),
+        *(_line(row, escape_markdown) for row in table.rows),
+    ]
+    return f"## {escape_markdown(table.task)}\n\n" + "\n".join(lines)
+
+
+def _line(cells: Sequence[str], escape: Callable[[str], str]) -> str:
+    return "| " + " | ".join(escape(cell) for cell in cells) + " |"
+
+
+def _latex(table: TaskTable) -> str:
+    alignment = "".join("l" if c in TEXT_COLUMNS else "r" for c in table.columns)
+    body = [
+        " & ".join(map(escape_latex, cells)) + r" \\"
+        for cells in ([HEADERS[c] for c in table.columns], *table.rows)
+    ]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{escape_latex(f'{table.task}. {LEGEND}')}}}",
+            rf"  \begin{{tabular}}{{{alignment}}}",
+            r"    \toprule",
+            f"    {body[0]}",
+            r"    \midrule",
+            *(f"    {line}" for line in body[1:]),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The built-in learning rules, one file each; found through the entry points."""
