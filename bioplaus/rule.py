@@ -92,6 +92,8 @@ class LearningRule(ABC, Generic[C]):
     version: ClassVar[int] = 1
     """Part of a record's key: raise it when results change."""
     citation: ClassVar[Citation]
+    preset_of: ClassVar[str | None] = None
+    """The rule that this one is with other defaults; None for a rule of its own."""
     refresh_every: ClassVar[int | None] = None
     """Call `refresh` every so many steps; None for never."""
 
@@ -189,6 +191,10 @@ class LayeredRule(LearningRule[C]):
         """Gradients of `state.aux`, for rules that learn auxiliary parameters."""
         return {}
 
+    def next_memory(self, fwd: ForwardPass) -> Params:
+        """The next `state.memory`, for rules whose memory changes."""
+        return fwd.state.memory
+
     def update(
         self, net: Network, params: Params, state: State, batch: Batch, noise: Params
     ) -> Update:
@@ -202,6 +208,6 @@ class LayeredRule(LearningRule[C]):
             grads=grads,
             penalty=self.penalty(net, params),
             aux_grads=self.aux_grads(fwd, deltas, grads),
-            memory=state.memory,
+            memory=self.next_memory(fwd),
             metrics={"loss": net.loss.value(output, batch.y)},
         )

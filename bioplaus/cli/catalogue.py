@@ -91,6 +91,7 @@ def _show_rule(rule: Any, source: str) -> None:
     lines = [
         f"{rule.name}  (version {rule.version}, from {source})",
         inspect.getdoc(rule) or "",
+        *([f"A preset of {rule.preset_of}: the same rule, other defaults."] * bool(rule.preset_of)),
         "",
         f"Source: {rule.citation}",
     ]
