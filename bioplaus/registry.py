@@ -55,9 +55,10 @@ class Plugin:
         """First line of the class's docstring, or the module's, read without importing."""
         module, _, attribute = self.target.partition(":")
         try:
-            spec = importlib.util.find_spec(module.strip())
-            source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-            tree = ast.parse(source)
+            spec = importlib.util.find_spec(module)
+            if spec is None or spec.origin is None:
+                return f"(broken: no module {module})"
+            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
         except (ImportError, ValueError, SyntaxError, OSError) as error:
             return f"(broken: {type(error).__name__}: {error})"
         named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == attribute]
