@@ -93,10 +93,15 @@ def load(kind: str, name: str) -> Any:
 
     Raises UnknownNameError with the closest names, PluginError where it is broken.
     """
+    return find(kind, name).load()
+
+
+def find(kind: str, name: str) -> Plugin:
+    """The plugin of that name, not imported; UnknownNameError with the closest names."""
     known = plugins(kind)
     if name not in known:
         raise UnknownNameError(kind, name, known, _reinstall_hint(kind, name))
-    return known[name].load()
+    return known[name]
 
 
 def _reinstall_hint(kind: str, name: str) -> str:

@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from bioplaus import registry
+from bioplaus.cli.report import rendered
 from bioplaus.errors import BioplausError
 
 
@@ -103,15 +105,18 @@ def run(
     `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
     explains a rule's options.
     """
-    from bioplaus.settings import parse_assignments
+    for name in rules:
+        registry.find("rule", name)
+    from rich.console import Console
+
+    with Console(stderr=True).status("Loading torch ..."):
+        from bioplaus.cli.progress import TrainingDisplay
+        from bioplaus.environment import device_name, resolve_device
+        from bioplaus.experiment import plan, run_experiments
+        from bioplaus.records import Store
+        from bioplaus.settings import parse_assignments
 
     settings = parse_assignments(assignments)
-    click.echo("Loading torch ...", err=True)
-    from bioplaus.cli.progress import TrainingDisplay
-    from bioplaus.environment import device_name, resolve_device
-    from bioplaus.experiment import plan, run_experiments
-    from bioplaus.records import Store
-
     where = resolve_device(device)
     experiments = plan(rules, task, epochs=epochs, settings=settings, precision=precision)
     chosen = experiments[0].task
@@ -141,8 +146,6 @@ def run(
             err=True,
         )
         sys.exit(130)
-    from bioplaus.cli.report import rendered
-
     if done.records:
         click.echo(rendered(done.records, "table"), nl=False)
     if done.reused:
