@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# the tests' products are small, and other programs may want the cores
+torch.set_num_threads(1)
 
 TINY = """
 name = "tiny"
