@@ -40,11 +40,12 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of the real MNIST files; the test skips where there is none."""
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the real MNIST files, set as BIOPLAUS_DATA; skips where there is none."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "datasets"
     folder = Path(os.environ.get("BIOPLAUS_DATA", beside))
     if not (folder / "mnist" / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip("needs MNIST: set BIOPLAUS_DATA to a folder with mnist/*.gz")
+    monkeypatch.setenv("BIOPLAUS_DATA", str(folder))
     return folder

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import bioplaus
-from bioplaus import experiment as module
+from bioplaus import runner as module
 from bioplaus.errors import BioplausError, ConfigError, UnknownNameError, UnsupportedError
-from bioplaus.experiment import Experiment, Results, plan, run_experiments
+from bioplaus.experiment import Experiment, plan
 from bioplaus.records import Store, digest, read_record
+from bioplaus.runner import Results, run_experiments
 from bioplaus.settings import parse_assignments
 
 CPU = torch.device("cpu")
@@ -60,7 +61,7 @@ def test_labels_name_what_differs_from_the_defaults(tiny: Path) -> None:
     assert one(tiny, ortho=0.1).label == ""
     assert plan(["gaitprop"], str(tiny), epochs=2)[0].label == ""
     changed = plan(["gaitprop"], str(tiny), epochs=3, settings={"task.batch_size": 25})[0]
-    assert changed.label == "task.batch_size=25 task.epochs=3"
+    assert changed.label == "task.batch_size=25 epochs=3"
 
 
 def test_bare_options_go_to_every_rule_and_all_must_have_them(tiny: Path) -> None:

@@ -112,8 +112,9 @@ def run(
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
-        from bioplaus.experiment import plan, run_experiments
+        from bioplaus.experiment import plan
         from bioplaus.records import Store
+        from bioplaus.runner import run_experiments
         from bioplaus.settings import parse_assignments
 
     settings = parse_assignments(assignments)
@@ -123,11 +124,11 @@ def run(
     note = "" if task else " (no --task given)"
     click.echo(
         f"{chosen.name}{note}: {', '.join(e.rule.name for e in experiments)}; "
-        f"{_count(len(seeds), 'seed')} together, {_count(chosen.epochs, 'epoch')}, "
+        f"{_count(len(seeds), 'seed')}, {_count(chosen.epochs, 'epoch')}, "
         f"{device_name(where)}",
         err=True,
     )
-    display = TrainingDisplay()
+    display = TrainingDisplay(experiments)
     try:
         with display:
             done = run_experiments(
