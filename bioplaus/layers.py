@@ -87,6 +87,8 @@ class Layer(ABC):
     """One layer as data; its parameters live outside, in a dict of tensors."""
 
     kind: ClassVar[str]
+    one_by_one: ClassVar[bool] = False
+    """On the CPU, vmap goes through the replicas of this layer in a loop."""
     activation: Activation
 
     @property

@@ -64,6 +64,7 @@ class Conv2d(Layer):
     reads: int | None = None
     """None for all channels of the input."""
     kind: ClassVar[str] = "conv2d"
+    one_by_one: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         windows(self.kind, self.below, self.kernel, self.stride, self.padding)
@@ -188,6 +189,7 @@ class ConvTranspose2d(Layer):
     activation: Activation = _IDENTITY
     bias: bool = True
     kind: ClassVar[str] = "conv_transpose2d"
+    one_by_one: ClassVar[bool] = True
 
     @property
     def in_shape(self) -> Shape:

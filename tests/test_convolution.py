@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bioplaus import convolution
+from bioplaus import convolution, replicas
 from bioplaus.activations import Identity, LeakyRelu, Relu, Tanh
 from bioplaus.convolution import conv, conv_adjoint, conv_weight_grad
 from bioplaus.errors import ConfigError
@@ -149,42 +149,42 @@ def operators(geometry: tuple[int, int, int]) -> dict[str, tuple[Callable[..., T
     }
 
 
-def operands(geometry: tuple[int, int, int], replicas: int, seed: int = 0) -> dict[str, Tensor]:
+def operands(geometry: tuple[int, int, int], count: int, seed: int = 0) -> dict[str, Tensor]:
     layer = conv_layer(*geometry)
     return {
-        "h": normal(seed, "h", replicas, 2, *layer.in_shape),
-        "d": normal(seed, "d", replicas, 2, *layer.out_shape),
-        "w": normal(seed, "w", replicas, 4, 3, geometry[0], geometry[0]),
+        "h": normal(seed, "h", count, 2, *layer.in_shape),
+        "d": normal(seed, "d", count, 2, *layer.out_shape),
+        "w": normal(seed, "w", count, 4, 3, geometry[0], geometry[0]),
     }
 
 
 @pytest.mark.parametrize("one_by_one", [True, False], ids=["looped", "grouped"])
-@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("name", ["conv", "adjoint", "weight_grad"])
 def test_batched_operators_equal_one_replica_at_a_time(
     name: str,
     geometry: tuple[int, int, int],
-    replicas: int,
+    count: int,
     one_by_one: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(convolution, "_one_by_one", lambda device: one_by_one)
     operator, names = operators(geometry)[name]
-    stacked = operands(geometry, replicas)
+    stacked = operands(geometry, count)
     a, b = (stacked[n] for n in names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no slow fallback of vmap
         both = vmap(operator)(a, b)
         shared = vmap(operator, in_dims=(0, None))(a, b[0])
         moved = vmap(operator, in_dims=(None, 1), out_dims=2)(a[0], b.movedim(0, 1))
-    for r in range(replicas):
+    for r in range(count):
         assert rel(both[r], operator(a[r], b[r])) <= 1e-14
         assert rel(shared[r], operator(a[r], b[0])) <= 1e-14
         assert rel(moved.select(2, r), operator(a[0], b[r])) <= 1e-14
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("geometry", [(3, 2, 0), (2, 3, 0), (2, 1, 1)])
 @pytest.mark.parametrize("name", ["conv", "adjoint", "weight_grad"])
 def test_operators_differentiate_twice(name: str, geometry: tuple[int, int, int]) -> None:
     operator, names = operators(geometry)[name]
@@ -269,18 +269,22 @@ def test_t_pc_fixed_predictions_at_full_steps_are_backprop(seed: int) -> None:
     assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
 
 
-RULES = ["backprop", "feedback-alignment", "predictive-coding"]
+RULES = {"backprop": {}, "feedback-alignment": {}, "predictive-coding": {"steps": 3}}
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["vmap", "chunks"])
 @pytest.mark.parametrize("name", RULES)
-def test_replicas_together_equal_each_alone_and_the_step_can_be_traced(name: str) -> None:
+def test_replicas_together_equal_each_alone_and_the_step_can_be_traced(
+    name: str, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = lenet("cross_entropy", "linear", MaxPool2d, 0)
-    rule = get_rule(name)
+    rule = get_rule(name, **RULES[name])
     seeds = [0, 1, 2]
     params, state = stacked_initial(rule, net, seeds, torch.float64, torch.device("cpu"))
     batches = [random_batch(net, 5, seed) for seed in seeds]
     batch = Batch(torch.stack([b.x for b in batches]), torch.stack([b.y for b in batches]))
     noise = stack([noise_for(rule, net, b) for b in batches])
+    monkeypatch.setattr(replicas, "_CACHED_ACTIVITIES", 0 if chunked else 2**60)
     step = batched_update(rule, net)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -516,22 +520,20 @@ def test_four_seeds_take_at_most_4_2_times_one() -> None:
     rule = get_rule("backprop")
     step = batched_update(rule, net)
     arguments = {}
-    for replicas in (1, 4):
-        params, state = stacked_initial(
-            rule, net, range(replicas), torch.float32, torch.device("cpu")
-        )
-        x = torch.rand(replicas, 128, *net.in_shape)
-        y = F.one_hot(torch.arange(128) % 10, 10).float().expand(replicas, 128, 10)
-        arguments[replicas] = (params, state, Batch(x, y), {})
+    for count in (1, 4):
+        params, state = stacked_initial(rule, net, range(count), torch.float32, torch.device("cpu"))
+        x = torch.rand(count, 128, *net.in_shape)
+        y = F.one_hot(torch.arange(128) % 10, 10).float().expand(count, 128, 10)
+        arguments[count] = (params, state, Batch(x, y), {})
     ratios = []
     for _ in range(6):
         seconds: dict[int, list[float]] = {1: [], 4: []}
         for _ in range(8):
-            for replicas, given in arguments.items():
+            for count, given in arguments.items():
                 start = time.perf_counter()
                 with torch.no_grad():
                     step(*given)
-                seconds[replicas].append(time.perf_counter() - start)
+                seconds[count].append(time.perf_counter() - start)
         ratios.append(statistics.median(seconds[4]) / statistics.median(seconds[1]))
         if ratios[-1] <= 4.2:
             return
