@@ -13,10 +13,10 @@ from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
 from bioplaus.streams import Stream
 
-from .feedback import FeedbackConfig
+from .feedback import FixedFeedbackConfig
 
 
-class DirectFeedbackAlignment(LayeredRule[FeedbackConfig]):
+class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     """Direct feedback alignment: e_l = B_l d_L with fixed random B_l from the output to layer l.
 
     d_l = D_l * e_l for l < L. B_l is a matrix of as many rows as layer l has units,
@@ -25,7 +25,7 @@ class DirectFeedbackAlignment(LayeredRule[FeedbackConfig]):
     """
 
     name = "direct-feedback-alignment"
-    Config = FeedbackConfig
+    Config = FixedFeedbackConfig
     citation = Citation(
         authors="Nøkland",
         title="Direct feedback alignment provides learning in deep neural networks",

@@ -8,27 +8,44 @@ feedback is a kernel. There are no feedback biases and there is no B_1.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
-import torch
 from pydantic import Field
 
-from bioplaus.layers import Init, InitScheme, Params, Shape
+from bioplaus.layers import Init, Params, Shape
 from bioplaus.network import Network
 from bioplaus.rule import RuleConfig
 from bioplaus.streams import Stream
 
 
-class FeedbackConfig(RuleConfig):
-    """How feedback weights are drawn; the defaults are those of the BioTorch code."""
+class FixedFeedbackConfig(RuleConfig):
+    """Feedback weights that stay as they are drawn, which the BioTorch code does like this."""
 
-    feedback_init: InitScheme = Field(
-        "xavier_uniform", description="how the feedback weights B_l are drawn"
+    feedback_gain: float = Field(
+        1.0,
+        gt=0,
+        description="feedback weights are uniform with variance gain^2 2 / (fan_in + fan_out)",
     )
-    feedback_gain: float = Field(1.0, gt=0, description="factor on the drawn feedback weights")
 
     def feedback(self) -> Init:
         """The distribution of the feedback weights."""
-        return Init(self.feedback_init, self.feedback_gain)
+        return Init("xavier_uniform", self.feedback_gain)
+
+
+class LearnedFeedbackConfig(RuleConfig):
+    """Feedback weights that learn; the code of Akrout et al. (2019) starts them like this."""
+
+    feedback_gain: float = Field(
+        1.0,
+        gt=0,
+        description="feedback weights start normal with variance gain^2 / (fan_in + fan_out)",
+    )
+
+    def feedback(self) -> Init:
+        """The distribution of the feedback weights at the start."""
+        return Init("xavier_normal", math.sqrt(0.5) * self.feedback_gain)
 
 
 def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
@@ -45,11 +62,11 @@ def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
     return net.join(parts, first=1)
 
 
-def feedback_shapes(net: Network) -> dict[str, Shape]:
-    """The shapes of `random_feedback`, without drawing it."""
-    with torch.device("meta"):
-        blank = random_feedback(net, Stream(0), Init("xavier_uniform"))
-    return {name: tuple(tensor.shape) for name, tensor in blank.items()}
+@lru_cache(maxsize=16)
+def feedback_shapes(net: Network) -> Mapping[str, Shape]:
+    """The shapes of `random_feedback`; remembered, since a draw is how to learn them."""
+    drawn = random_feedback(net, Stream(0), Init("xavier_uniform"))
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in drawn.items()})
 
 
 def xavier_scale(shape: Shape) -> float:

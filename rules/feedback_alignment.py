@@ -10,15 +10,15 @@ from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
 from bioplaus.streams import Stream
 
-from .feedback import FeedbackConfig, random_feedback
+from .feedback import FixedFeedbackConfig, random_feedback
 from .sweep import adjoint_transport, backward_sweep
 
 
-class FeedbackAlignment(LayeredRule[FeedbackConfig]):
+class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     """Feedback alignment: e_{l-1} = B_l (D_l e_l) with fixed random B_l."""
 
     name = "feedback-alignment"
-    Config = FeedbackConfig
+    Config = FixedFeedbackConfig
     citation = Citation(
         authors="Lillicrap, Cownden, Tweed and Akerman",
         title="Random synaptic feedback weights support error backpropagation for deep learning",

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import InitScheme, Params
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
 from bioplaus.streams import Stream
 
-from .feedback import FeedbackConfig, random_feedback
+from .feedback import LearnedFeedbackConfig, random_feedback
 from .sweep import adjoint_transport, backward_sweep
 
 
-class KolenPollackConfig(FeedbackConfig):
-    """Defaults are those of the code of Akrout et al.: variance 1 / (n_in + n_out)."""
-
-    feedback_init: InitScheme = Field(
-        "xavier_normal", description="how the feedback weights B_l are drawn at the start"
-    )
-    feedback_gain: float = Field(0.5**0.5, gt=0, description="factor on the drawn feedback weights")
-
-
-class KolenPollack(LayeredRule[KolenPollackConfig]):
+class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     """Kolen-Pollack: e_{l-1} = B_l (D_l e_l), where B_l learns by W_l's own update and decay.
 
         W_l <- W_l - eta (gW_l + lambda W_l),   gW_l = <d_l h_{l-1}^T>
         B_l <- B_l - eta (gW_l^T + lambda B_l)
 
-    so that W_l - B_l^T shrinks by 1 - eta lambda at every step. That takes the same
-    optimizer for both ("same"), with a decay, and one that shrinks the weights by a
-    factor: SGD's, with or without momentum, or AdamW's. With Adam's L2 term, which is
-    divided by each weight's own scale, or without decay, B_l does not converge to W_l^T;
-    nor does it where W_l alone is clipped or gets a penalty.
+    so that W_l - B_l^T shrinks by the factor 1 - eta lambda at every step. That takes one
+    and the same optimizer for both, with a decay: SGD's (with momentum the difference has
+    the same momentum) or AdamW's. With Adam's L2 term, which is divided by each weight's
+    own scale, or without decay, B_l does not converge to W_l^T; nor does it where W_l alone
+    is clipped or gets a penalty.
     """
 
     name = "kolen-pollack"
-    Config = KolenPollackConfig
+    Config = LearnedFeedbackConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",
         title="Deep learning without weight transport",
@@ -66,6 +56,7 @@ class KolenPollack(LayeredRule[KolenPollackConfig]):
 
     @property
     def optimizer(self) -> OptimizerSpec:
+        """SGD with decay, as the code of unibe-cns/sal-code trains this rule on both weights."""
         return OptimizerSpec(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-3)
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
@@ -75,4 +66,5 @@ class KolenPollack(LayeredRule[KolenPollackConfig]):
         return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.aux))
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
-        return {name: grads[name] for name in fwd.state.aux}
+        # copies: a caller may scale or zero gradients in place
+        return {name: grads[name].clone() for name in fwd.state.aux}

@@ -7,26 +7,23 @@ import math
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import InitScheme, Params
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, State
 from bioplaus.streams import Stream
 
-from .feedback import FeedbackConfig, random_feedback
+from .feedback import LearnedFeedbackConfig, random_feedback
 from .sweep import adjoint_transport, backward_sweep
 
 
-class WeightMirrorConfig(FeedbackConfig):
-    """Defaults are those of the authors' code, but for the decay and the mean, see below.
+class WeightMirrorConfig(LearnedFeedbackConfig):
+    """Defaults are those of the authors' code, but for the decay and the centring.
 
-    Its mirror rate of 0.01 is for a sum over 128 examples, hence 1.28 for their mean.
+    Its mirror rate of 0.01 is for a sum over 128 patterns, hence 1.28 for their mean. It
+    also mirrors for one epoch before the first step; here B starts random.
     """
 
-    feedback_init: InitScheme = Field(
-        "xavier_normal", description="how the feedback weights B_l are drawn at the start"
-    )
-    feedback_gain: float = Field(0.5**0.5, gt=0, description="factor on the drawn feedback weights")
     mirror_rate: float = Field(1.28, gt=0, description="eta_B, learning rate of the mirror")
     mirror_batch: int = Field(128, ge=2, description="noise patterns at every step")
     mirror_noise: float = Field(
