@@ -54,14 +54,15 @@ class DerivativeUse(NamedTuple):
 def weight_transport(rule: Rule, at: Setting, stream: Stream) -> WeightTransport:
     """Move each layer's weights where its input has no component, and watch those below.
 
-    Layers with a weight matrix alone, and the batch must be smaller than their width.
+    Of layers whose weights are a matrix; the batch must be smaller than their input is wide.
     """
     before = rule.update(*at).grads
     trace = at.net.forward(at.params, at.batch.x)
     flipped = kept = 0.0
     for l in range(1, at.net.depth):
         layer, p = at.net.layers[l], at.net.at(at.params, l)
-        if (weight := layer.matrix(p)) is None:
+        weight = p.get("weight")
+        if weight is None or weight.dim() != 2:
             continue
         direction = unseen_direction(weight, layer.read(trace[l].input), stream.at(l))
         steps = (

@@ -61,7 +61,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
         year=2019,
         venue="NeurIPS 32",
         identifier="arXiv:1904.05391",
-        equations="7",
+        equations="equation 7",
     )
 
     @property
