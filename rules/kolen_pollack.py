@@ -36,8 +36,8 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         year=2019,
         venue="NeurIPS 32",
         identifier="arXiv:1904.05391",
-        equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation without weight "
-        "transport",
+        equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
+        "without weight transport",
     )
 
     @property
