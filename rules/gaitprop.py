@@ -70,7 +70,10 @@ class GaitProp(LayeredRule[GaitPropConfig]):
             update_locking=True,
             backward_locking=True,
             local=True,
-            needs_derivative="transport" if self.config.adjust else "local",
+            # without the adjustment the finite form has f^-1 where the other divides by f'
+            needs_derivative="local"
+            if self.config.form == "finite" and not self.config.adjust
+            else "transport",
             signed_errors="activity difference",
             auxiliary="exact inverses of the weights, orthogonality regulariser, auxiliary units",
             note="targets are gated by f'^2; layer l's error is amplified by gamma^-(L-l)",
