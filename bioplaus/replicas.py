@@ -29,10 +29,16 @@ def unstack(params: Mapping[str, Tensor], index: int) -> Params:
 
 
 def apart(tensors: Params, owned: Iterable[Tensor]) -> Params:
-    """The tensors, copied where they share storage with an owned one."""
+    """The tensors, contiguous, and copied where they share storage with an owned one.
+
+    torch's fused optimizers on the CPU read a gradient's memory in order, whatever its
+    strides: a slice or a transpose would silently be taken for another gradient.
+    """
     taken = {tensor.untyped_storage().data_ptr() for tensor in owned} if tensors else set()
     return {
-        name: tensor.clone() if tensor.untyped_storage().data_ptr() in taken else tensor
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        if tensor.untyped_storage().data_ptr() in taken
+        else tensor.contiguous()
         for name, tensor in tensors.items()
     }
 
