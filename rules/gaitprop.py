@@ -93,7 +93,10 @@ class GaitProp(LayeredRule[GaitPropConfig]):
             update_locking=True,
             backward_locking=True,
             local=True,
-            needs_derivative="transport" if self.config.adjust else "local",
+            # without the adjustment the finite form has f^-1 where the other divides by f'
+            needs_derivative="local"
+            if self.config.form == "finite" and not self.config.adjust
+            else "transport",
             signed_errors="activity difference",
             auxiliary=("inverse weights V_l, c_l" if learned else "exact inverses of the weights")
             + ", orthogonality regulariser, auxiliary units",

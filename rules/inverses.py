@@ -76,7 +76,7 @@ def affine_inverse(fwd: ForwardPass) -> Inverse:
 
     def inverse(l: int, v: Tensor) -> Tensor:
         layer, step, learned = fwd.net.layers[l], fwd.trace[l], fwd.net.at(fwd.state.aux, l)
-        drive = layer.activation.inverse(v) - learned.get("bias", 0.0)
+        drive = _less_bias(fwd, l, layer.activation.inverse(v))
         below = layer.adjoint(learned, step.residuals, drive)
         return layer.write(step.input, layer.read(below))
 
@@ -89,7 +89,7 @@ def affine_inverse_grad(fwd: ForwardPass, l: int) -> Params:
     gV_l = <r (f^{-1}(h_l) - c_l)^T>, gc_l = -<V_l^T r>; zero at the exact inverse.
     """
     layer, step, learned = fwd.net.layers[l], fwd.trace[l], fwd.net.at(fwd.state.aux, l)
-    drive = step.preactivation - learned.get("bias", 0.0)  # f^{-1}(h_l) is a_l
+    drive = _less_bias(fwd, l, step.preactivation)  # f^{-1}(h_l) is a_l
     r = layer.adjoint(learned, step.residuals, drive) - step.input
     # as an input of the layer: what it does not read of r, it leaves out here too
     unbiased = {name: tensor for name, tensor in learned.items() if name != "bias"}
@@ -98,3 +98,9 @@ def affine_inverse_grad(fwd: ForwardPass, l: int) -> Params:
     if "bias" in learned:
         grads["bias"] = -layer.weight_grad(residuals, image)["bias"]
     return grads
+
+
+def _less_bias(fwd: ForwardPass, l: int, a: Tensor) -> Tensor:
+    """a - c_l; c_l has a layer's one value for each unit, or for each channel."""
+    c = fwd.net.at(fwd.state.aux, l).get("bias")
+    return a if c is None else a - c.reshape(-1, *(1 for _ in a.shape[2:]))
