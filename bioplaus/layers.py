@@ -142,6 +142,14 @@ class Layer(ABC):
         """W as a matrix (outputs, inputs read); None for a layer without weights."""
         return None
 
+    def design(self, residuals: Residuals, d: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Rows that W multiplies, (M, inputs read), and the d at each, (M, outputs).
+
+        W's gradient is d^T rows / N: one row for each example, or for each place where a
+        shared W is applied. None for a layer without weights.
+        """
+        return None
+
     def read(self, h: Tensor) -> Tensor:
         """The part of an input that the layer reads."""
         return h
@@ -216,6 +224,10 @@ class Dense(Layer):
 
     def matrix(self, p: Params) -> Tensor | None:
         return p["weight"]
+
+    def design(self, residuals: Residuals, d: Tensor) -> tuple[Tensor, Tensor] | None:
+        (h,) = residuals
+        return self.read(h), d
 
     def read(self, h: Tensor) -> Tensor:
         return h[..., : self.reads]

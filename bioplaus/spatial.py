@@ -153,6 +153,12 @@ class Conv2d(Layer):
     def matrix(self, p: Params) -> Tensor | None:
         return p["weight"].flatten(1)
 
+    def design(self, residuals: Residuals, d: Tensor) -> tuple[Tensor, Tensor] | None:
+        """One row for each example and place: its unfolded patch."""
+        (h,) = residuals
+        patches = F.unfold(self.read(h), self.kernel, padding=self.padding, stride=self.stride)
+        return patches.movedim(1, -1).flatten(0, 1), d.flatten(2).movedim(1, -1).flatten(0, 1)
+
     def read(self, h: Tensor) -> Tensor:
         return h[..., : self.channels_read, :, :]
 
