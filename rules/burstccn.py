@@ -1,0 +1,168 @@
+"""BurstCCN: bursts carry the error, in one phase, through two kinds of feedback.
+
+Events are the activities, e_l = h_l = sigmoid(a_l); a fraction p_l of them are bursts,
+p0 without an error. Bursts and events come down through separate weights, and a
+neuron's apical potential u_l is what they differ by:
+
+    p_L = p0 (1 + (t - e_L) * (1 - e_L))                          (the teacher)
+    b_l = p_l * e_l
+    u_l = Y_l^T b_{l+1} - Q_l^T e_{l+1}
+    p_l = 2 p0 sigmoid((2 / p0) u_l * (1 - e_l))
+    d_l = -(b_l - p0 e_l) / p0
+
+With Q_l = p0 Y_l and errors small enough for the sigmoid to be linear, these are feedback
+alignment's d_l with B_l = Y_l^T. The division by p0 is ours: it puts d_l in backprop's units.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bioplaus.layers import Params
+from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
+from bioplaus.profile import Citation, Plausibility
+from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.streams import Stream
+
+
+class BurstCcnConfig(RuleConfig):
+    burst_feedback: Literal["random", "symmetric-init", "tied", "kolen-pollack"] = Field(
+        "random",
+        description="Y_l: random and fixed; W_{l+1} as it was at the start; W_{l+1} at all times; "
+        "random and learned by the same products as W_{l+1}",
+    )
+    event_feedback: Literal["learned", "matched"] = Field(
+        "learned",
+        description="Q_l starts at p0 Y_l; learned: it follows the apical potential; "
+        "matched: it is p0 Y_l at all times",
+    )
+    baseline: float = Field(0.5, gt=0, le=0.5, description="p0, burst probability without error")
+    burst_scale: float = Field(0.5, gt=0, description="standard deviation of a random Y_l")
+    event_lr: float = Field(
+        7.31e-4, gt=0, description="learning rate of plain SGD for learned Q_l, the authors'"
+    )
+    burst_curve: Literal["sigmoid", "linear"] = Field(
+        "sigmoid", description="linear: p_l = p0 + u_l (1 - e_l), the small-error limit"
+    )
+
+    @model_validator(mode="after")
+    def _pathways_agree(self) -> BurstCcnConfig:
+        if self.burst_feedback == "kolen-pollack" and self.event_feedback == "learned":
+            raise ValueError("burst_feedback=kolen-pollack needs event_feedback=matched")
+        return self
+
+
+class BurstCcn(LayeredRule[BurstCcnConfig]):
+    """BurstCCN: deviations of the burst probability carry errors, events cancel the rest."""
+
+    name = "burstccn"
+    Config = BurstCcnConfig
+    citation = Citation(
+        authors="Greedy, Zhu, Pemberton, Mellor and Costa",
+        title="Single-phase deep learning in cortico-cortical networks",
+        year=2022,
+        venue="NeurIPS",
+        identifier="arXiv:2206.11769",
+    )
+
+    @property
+    def plausibility(self) -> Plausibility:
+        tied = self.config.burst_feedback == "tied"
+        return Plausibility(
+            weight_transport="transpose" if tied else "none",
+            phases="one phase: events and bursts are multiplexed",
+            update_locking=True,
+            backward_locking=True,
+            local=True,
+            needs_derivative="transport",
+            signed_errors="activity difference",
+            auxiliary="burst and event feedback weights Y_l, Q_l; interneurons",
+            note="f' enters as the factor 1 - e_l of the burst probability; "
+            "errors are deviations of that probability from p0",
+        )
+
+    @property
+    def optimizer(self) -> OptimizerSpec:
+        return OptimizerSpec(name="sgd", lr=1.0)
+
+    @property
+    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
+        if self.config.burst_feedback == "kolen-pollack":
+            return "same"
+        return OptimizerSpec(name="sgd", lr=self.config.event_lr)
+
+    def supports(self, net: Network) -> str | None:
+        if net.loss.name != "mse":
+            return f"its teacher is the squared error's, not {net.loss.name}'s"
+        for l, layer in enumerate(net.layers, start=1):
+            weightless = layer.multiply_adds() == 0 and l < net.depth
+            expected = "identity" if weightless else "sigmoid"
+            if layer.activation.name != expected:
+                return f"layer {l}: events are rates, sigmoid(a), not {layer.activation}"
+        return None
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        config = self.config
+        weights = {k: w for k, w in params.items() if k.endswith(".weight") and k[:2] != "1."}
+        if config.burst_feedback in ("symmetric-init", "tied"):
+            bursts = weights
+        else:
+            bursts = {
+                name: config.burst_scale * stream.at("burst feedback", name).normal(w.shape)
+                for name, w in weights.items()
+            }
+        y = {name.replace("weight", "burst"): tensor for name, tensor in bursts.items()}
+        q = {name.replace("weight", "event"): config.baseline * w for name, w in bursts.items()}
+        learned = config.event_feedback == "learned"
+        if config.burst_feedback == "kolen-pollack":
+            return State(aux=y, memory={})
+        return State(aux=q if learned else {}, memory={} if config.burst_feedback == "tied" else y)
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        top = fwd.trace[-1]
+        # p_L is linear in the error, so that b_L - p0 e_L = -p0 D_L (e_L - t) as it stands
+        deltas = [top.slope * fwd.error]
+        for l in reversed(range(fwd.net.depth - 1)):
+            potential = self._potential(fwd, l + 1, deltas[-1])
+            if fwd.net.at(fwd.params, l):
+                deltas.append(-self._burst_deviation(potential, fwd.trace[l].output))
+            else:  # a layer without neurons passes the potential on
+                deltas.append(potential)
+        return deltas[::-1]
+
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        """gY_l = gW_{l+1} (Kolen and Pollack), or gQ_l = -<e_{l+1} u_l^T>."""
+        aux: Params = {}
+        for name in fwd.state.aux:
+            number, kind = name.split(".")
+            if kind == "burst":
+                aux[name] = grads[f"{number}.weight"]
+                continue
+            l = int(number) - 1
+            layer, p = fwd.net.layers[l], fwd.net.at(fwd.params, l)
+            potential = self._potential(fwd, l, deltas[l])
+            _, residuals = layer.forward(p, potential)
+            aux[name] = -layer.weight_grad(residuals, fwd.trace[l].output)["weight"]
+        return aux
+
+    def _potential(self, fwd: ForwardPass, l: int, delta: Tensor) -> Tensor:
+        """u below layer l, counted from 0, from the bursts b_l = p0 (e_l - d_l) in it."""
+        layer, residuals, e = fwd.net.layers[l], fwd.trace[l].residuals, fwd.trace[l].output
+        if not fwd.net.at(fwd.params, l):
+            return layer.adjoint({}, residuals, delta)
+        p0 = self.config.baseline
+        held = fwd.net.at(fwd.state.aux | fwd.state.memory, l)
+        y = held.get("burst", fwd.net.at(fwd.params, l)["weight"])
+        q = held.get("event", p0 * y)
+        bursts = layer.adjoint({"weight": y}, residuals, p0 * (e - delta))
+        return bursts - layer.adjoint({"weight": q}, residuals, e)
+
+    def _burst_deviation(self, potential: Tensor, e: Tensor) -> Tensor:
+        """(b_l - p0 e_l) / p0, from 2 sigmoid(2 x) - 1 = tanh(x)."""
+        x = potential * (1 - e) / self.config.baseline
+        return e * (torch.tanh(x) if self.config.burst_curve == "sigmoid" else x)
