@@ -58,7 +58,12 @@ class BurstCcnConfig(RuleConfig):
 
 
 class BurstCcn(LayeredRule[BurstCcnConfig]):
-    """BurstCCN: deviations of the burst probability carry errors, events cancel the rest."""
+    """BurstCCN: deviations of the burst probability carry errors, events cancel the rest.
+
+    Defaults are those of the authors' MNIST notebook, but for the learning rate. Event
+    weights that are learned at its rate follow fixed burst weights only: with tied ones
+    choose event_feedback=matched, or a bias of the potential drowns the error.
+    """
 
     name = "burstccn"
     Config = BurstCcnConfig
@@ -88,6 +93,8 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
 
     @property
     def optimizer(self) -> OptimizerSpec:
+        # the authors' 0.3 is for layers of 500 units; with 64, on digits, rates of 0.3, 1
+        # and 3 reached 88.0, 96.8 and 97.3 % of the validation split in 50 epochs
         return OptimizerSpec(name="sgd", lr=1.0)
 
     @property
@@ -110,7 +117,7 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         config = self.config
         weights = {k: w for k, w in params.items() if k.endswith(".weight") and k[:2] != "1."}
         if config.burst_feedback in ("symmetric-init", "tied"):
-            bursts = weights
+            bursts = {name: w.clone() for name, w in weights.items()}
         else:
             bursts = {
                 name: config.burst_scale * stream.at("burst feedback", name).normal(w.shape)
