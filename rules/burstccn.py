@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from bioplaus.layers import Params
@@ -38,8 +38,8 @@ class BurstCcnConfig(RuleConfig):
     )
     event_feedback: Literal["learned", "matched"] = Field(
         "learned",
-        description="Q_l starts at p0 Y_l; learned: it follows the apical potential; "
-        "matched: it is p0 Y_l at all times",
+        description="Q_l starts at p0 Y_l; learned: it follows the apical potential, or with "
+        "kolen-pollack p0 times Y_l's gradient; matched: it is p0 Y_l at all times",
     )
     baseline: float = Field(0.5, gt=0, le=0.5, description="p0, burst probability without error")
     burst_scale: float = Field(0.5, gt=0, description="standard deviation of a random Y_l")
@@ -49,12 +49,6 @@ class BurstCcnConfig(RuleConfig):
     burst_curve: Literal["sigmoid", "linear"] = Field(
         "sigmoid", description="linear: p_l = p0 + u_l (1 - e_l), the small-error limit"
     )
-
-    @model_validator(mode="after")
-    def _pathways_agree(self) -> BurstCcnConfig:
-        if self.burst_feedback == "kolen-pollack" and self.event_feedback == "learned":
-            raise ValueError("burst_feedback=kolen-pollack needs event_feedback=matched")
-        return self
 
 
 class BurstCcn(LayeredRule[BurstCcnConfig]):
@@ -77,18 +71,19 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        tied = self.config.burst_feedback == "tied"
+        config, copied = self.config, "symmetric-init"
         return Plausibility(
-            weight_transport="transpose" if tied else "none",
+            weight_transport="transpose" if config.burst_feedback == "tied" else "none",
             phases="one phase: events and bursts are multiplexed",
             update_locking=True,
             backward_locking=True,
             local=True,
-            needs_derivative="transport",
+            needs_derivative="no",
             signed_errors="activity difference",
             auxiliary="burst and event feedback weights Y_l, Q_l; interneurons",
-            note="f' enters as the factor 1 - e_l of the burst probability; "
-            "errors are deviations of that probability from p0",
+            note="a factor 1 - e_l in the burst probability has the place of f'; errors are "
+            "deviations of that probability from p0"
+            + ("; burst weights start as transposes" if config.burst_feedback == copied else ""),
         )
 
     @property
@@ -125,15 +120,14 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
             }
         y = {name.replace("weight", "burst"): tensor for name, tensor in bursts.items()}
         q = {name.replace("weight", "event"): config.baseline * w for name, w in bursts.items()}
-        learned = config.event_feedback == "learned"
+        aux = q if config.event_feedback == "learned" else {}
         if config.burst_feedback == "kolen-pollack":
-            return State(aux=y, memory={})
-        return State(aux=q if learned else {}, memory={} if config.burst_feedback == "tied" else y)
+            return State(aux=y | aux, memory={})
+        return State(aux=aux, memory={} if config.burst_feedback == "tied" else y)
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        top = fwd.trace[-1]
-        # p_L is linear in the error, so that b_L - p0 e_L = -p0 D_L (e_L - t) as it stands
-        deltas = [top.slope * fwd.error]
+        e = fwd.trace[-1].output
+        deltas = [e * (1 - e) * fwd.error]  # -(b_L - p0 e_L) / p0, with p_L as the teacher sets it
         for l in reversed(range(fwd.net.depth - 1)):
             potential = self._potential(fwd, l + 1, deltas[-1])
             if fwd.net.at(fwd.params, l):
@@ -143,17 +137,18 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         return deltas[::-1]
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
-        """gY_l = gW_{l+1} (Kolen and Pollack), or gQ_l = -<e_{l+1} u_l^T>."""
+        """gQ_l = -<e_{l+1} u_l^T>; with Kolen and Pollack gY_l = gW_{l+1}, gQ_l = p0 gY_l."""
+        kolen_pollack = self.config.burst_feedback == "kolen-pollack"
         aux: Params = {}
         for name in fwd.state.aux:
             number, kind = name.split(".")
-            if kind == "burst":
-                aux[name] = grads[f"{number}.weight"]
+            if kolen_pollack:
+                grad = grads[f"{number}.weight"]
+                aux[name] = grad if kind == "burst" else self.config.baseline * grad
                 continue
             l = int(number) - 1
-            layer, p = fwd.net.layers[l], fwd.net.at(fwd.params, l)
-            potential = self._potential(fwd, l, deltas[l])
-            _, residuals = layer.forward(p, potential)
+            layer, potential = fwd.net.layers[l], self._potential(fwd, l, deltas[l])
+            _, residuals = layer.forward(fwd.net.at(fwd.params, l), potential)
             aux[name] = -layer.weight_grad(residuals, fwd.trace[l].output)["weight"]
         return aux
 

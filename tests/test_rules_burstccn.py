@@ -18,7 +18,6 @@ from _pairs import MaxOfPairs
 from torch import Tensor
 
 from bioplaus.activations import Sigmoid
-from bioplaus.errors import ConfigError
 from bioplaus.layers import Dense, Params
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
@@ -175,13 +174,20 @@ def test_burstccn_follows_its_bursts_written_out(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_burstccn_kolen_pollack_learns_feedback_by_the_same_products(seed: int) -> None:
     net, params, batch = setting(seed)
-    rule = get_rule("burstccn", burst_feedback="kolen-pollack", event_feedback="matched")
+    rule = get_rule("burstccn", burst_feedback="kolen-pollack")
+    assert rule.aux_optimizer == "same"
     state = rule.init_state(net, params, Stream(seed).at("state"))
     update = rule.update(net, params, state, batch, {})
-    assert rule.aux_optimizer == "same"
-    assert update.aux_grads.keys() == {f"{l}.burst" for l in range(2, net.depth + 1)}
+    kinds = ("burst", "event")
+    due = {f"{l}.{kind}" for l in range(2, net.depth + 1) for kind in kinds}
+    assert state.aux.keys() == update.aux_grads.keys() == due
     for name, grad in update.aux_grads.items():
-        assert torch.equal(grad, update.grads[name.replace("burst", "weight")])
+        scale = 1 if name.endswith("burst") else P0
+        number = name.split(".")[0]
+        assert torch.equal(grad, scale * update.grads[f"{number}.weight"])
+    moved = {name: tensor - 0.1 * update.aux_grads[name] for name, tensor in state.aux.items()}
+    for l in range(2, net.depth + 1):
+        assert rel(moved[f"{l}.event"], P0 * moved[f"{l}.burst"]) <= EXACT
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -205,5 +211,3 @@ def test_burstccn_refuses_what_it_is_not_defined_for() -> None:
     rule = get_rule("burstccn")
     assert "cross_entropy" in (rule.supports(make_network((4, 4), loss="cross_entropy")) or "")
     assert "tanh" in (rule.supports(make_network((4, 4, 4), "tanh")) or "")
-    with pytest.raises(ConfigError, match="matched"):
-        get_rule("burstccn", burst_feedback="kolen-pollack")
