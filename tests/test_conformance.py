@@ -171,8 +171,14 @@ def identical(a: object, b: object) -> bool:
 
 
 def distance(a: Update, b: Update) -> float:
-    """The largest relative difference of any tensor of two updates."""
-    return max(worst(getattr(a, name), getattr(b, name)) for name in Update._fields)
+    """The largest relative difference of any tensor of two updates; of metrics, below 1
+    absolute: one that tells how far a relaxation got may be rounding and nothing else."""
+    assert a.metrics.keys() == b.metrics.keys()
+    pairs = ((float(a.metrics[name]), float(b.metrics[name])) for name in b.metrics)
+    found = [abs(x - y) / max(1.0, abs(y)) for x, y in pairs]
+    tensors = (name for name in Update._fields if name != "metrics")
+    found += [worst(getattr(a, name), getattr(b, name)) for name in tensors]
+    return max(float("inf") if d != d else d for d in found)
 
 
 @contextmanager
