@@ -1,0 +1,46 @@
+"""Z-IL: predictive coding that equals backprop by its timing."""
+
+from __future__ import annotations
+
+import pytest
+from _networks import (
+    EXACT,
+    SEEDS,
+    autograd_grads,
+    make_network,
+    random_batch,
+    random_params,
+    rel,
+    run_rule,
+    worst,
+)
+
+LEAKY = "leaky_relu(0.1)"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("activation", [LEAKY, "tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("depth", [1, 2, 4, 6])
+def test_t_pc_4_zil_is_backprop(depth: int, activation: str, loss: str, seed: int) -> None:
+    net = make_network((14, 12, 10, 9, 8, 7, 5)[-depth - 1 :], activation, loss)
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 8, seed)
+    grads = run_rule("z-il", net, params, batch).grads
+    assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t_pc_4_zil_is_backprop_in_a_tower(seed: int) -> None:
+    net = make_network((12, 12, 8, 4), LEAKY, "mse", kind="tower")
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    grads = run_rule("z-il", net, params, batch).grads
+    assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t_pc_4_it_is_the_timing_that_makes_it_so(seed: int) -> None:
+    net = make_network((10, 9, 8, 7, 5), "tanh", "mse")
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    untimed = run_rule("predictive-coding", net, params, batch, steps=3, step_size=1.0).grads
+    assert rel(untimed["1.weight"], autograd_grads(net, params, batch)["1.weight"]) > 0.01
