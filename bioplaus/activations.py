@@ -81,7 +81,8 @@ class LeakyRelu(Activation):
         return torch.where(a > 0, a, self.slope * a)
 
     def slope_at(self, a: Tensor) -> Tensor:
-        return torch.where(a > 0, 1.0, self.slope).to(a.dtype)
+        # two numbers would make a float32 tensor, and a slope of 0.1 inexact in float64
+        return torch.where(a > 0, torch.ones_like(a), self.slope)
 
     def inverse(self, h: Tensor) -> Tensor:
         return torch.where(h > 0, h, h / self.slope)

@@ -52,8 +52,9 @@ def run(
     import pandas
 
     from bioplaus.environment import resolve_device
-    from bioplaus.experiment import plan, run_experiments
+    from bioplaus.experiment import plan
     from bioplaus.records import Store, to_rows
+    from bioplaus.runner import run_experiments
 
     names = [rules] if isinstance(rules, str) else list(rules)
     experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)

@@ -53,7 +53,7 @@ class ModelError(BioplausError):
 def closest(name: str, known: Iterable[str]) -> str:
     """`; did you mean ...?`, or the whole list where nothing is close."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; there are: {', '.join(names)}" if names else "; there are none"

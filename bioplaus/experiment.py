@@ -1,45 +1,22 @@
-"""An experiment is one rule, fully configured, on one task; running it leaves records."""
+"""An experiment is one rule, fully configured, on one task: everything but the seed."""
 
 from __future__ import annotations
 
-import io
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import torch
 from pydantic import BaseModel
 
 from bioplaus import registry, tasks
-from bioplaus.dataset import Split
-from bioplaus.environment import (
-    PRECISIONS,
-    provenance,
-    suitable_threads,
-    use_full_precision,
-)
-from bioplaus.errors import BioplausError, ConfigError, PluginError, RecordError, UnsupportedError
+from bioplaus.environment import PRECISIONS
+from bioplaus.errors import ConfigError, UnsupportedError
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
-from bioplaus.records import (
-    SCHEMA,
-    Curves,
-    Record,
-    Store,
-    Timing,
-    digest,
-    read_record,
-    seed_key,
-    write_atomically,
-)
+from bioplaus.records import SCHEMA
 from bioplaus.replicas import Rule
 from bioplaus.settings import Settings, sort_settings
-from bioplaus.task import Task, TaskData, prepare, read_task
-from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
-
-Observer = Callable[["Experiment", Progress], None]
+from bioplaus.task import Task, TaskData, read_task
 
 
 @dataclass(frozen=True)
@@ -73,17 +50,6 @@ class Experiment:
             "epochs": self.task.epochs,
             "precision": self.precision,
         }
-
-
-@dataclass
-class Results:
-    """What `run_experiments` gives back."""
-
-    records: list[Record] = field(default_factory=list)
-    reused: int = 0
-    """How many of the records were there already."""
-    problems: list[str] = field(default_factory=list)
-    """What went wrong without stopping the rest, one line each."""
 
 
 def plan(
@@ -153,7 +119,8 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
         **_differences(rule.config, type(rule.config)()),
         **_differences(optimizer, recommended, "optimizer."),
         **_differences(aux_optimizer, recommended_aux, "aux_optimizer."),
-        **_differences(task, base, "task."),
+        **_differences(task.model_copy(update={"epochs": base.epochs}), base, "task."),
+        **({"epochs": task.epochs} if task.epochs != base.epochs else {}),
         **({"precision": precision} if precision != "fp32" else {}),
     }
     label = " ".join(f"{name}={value}" for name, value in differences.items())
@@ -168,154 +135,3 @@ def _differences(now: BaseModel, default: BaseModel, prefix: str = "") -> dict[s
         for name, value in now.model_dump(mode="json").items()
         if value != defaults[name]
     }
-
-
-def run_experiments(
-    experiments: Iterable[Experiment],
-    seeds: Sequence[int],
-    store: Store,
-    *,
-    device: torch.device,
-    force: bool = False,
-    save_weights: bool = False,
-    observe: Observer = lambda experiment, progress: None,
-) -> Results:
-    """Train what is not there yet and keep a record of each seed.
-
-    All seeds of an experiment train together. A record that cannot be written, or a rule
-    that fails, is a problem in the results and does not stop the others.
-    """
-    store.check_writable()
-    use_full_precision()
-    results = Results()
-    datasets: dict[str, TaskData] = {}
-    for experiment in experiments:
-        content = experiment.task.model_dump_json(include={"dataset", "validation", "batch_size"})
-        if content not in datasets:
-            datasets = {content: experiment.task.load_data()}
-        data = datasets[content]
-        cell = _Cell(experiment, store, experiment.configuration(data))
-        missing = [s for s in seeds if force or not cell.has(s, save_weights)]
-        for seed in sorted(set(seeds) - set(missing)):
-            results.records.append(cell.read(seed))
-            results.reused += 1
-        if not missing:
-            continue
-        try:
-            trainer = _train(experiment, data, missing, device, observe)
-        except BioplausError as error:
-            results.problems.append(str(error))
-            continue
-        cell.keep(trainer, provenance(device, trainer.threads, missing), save_weights, results)
-    results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
-    return results
-
-
-def _train(
-    experiment: Experiment,
-    data: TaskData,
-    seeds: Sequence[int],
-    device: torch.device,
-    observe: Observer,
-) -> Trainer:
-    network, rule, task = experiment.network, experiment.rule, experiment.task
-
-    dtype = PRECISIONS[experiment.precision]
-
-    def ready(split: Split) -> Split:
-        return prepare(split, network.in_shape, data.scale, dtype, device)
-
-    budget = Budget(task.batch_size, task.epochs, experiment.optimizer, experiment.aux_optimizer)
-    try:
-        with suitable_threads(len(seeds) * task.batch_size * network.widest_product()):
-            validation = ready(data.validation) if data.validation is not None else None
-            splits = Splits(ready(data.train), validation, ready(data.test))
-            trainer = Trainer(rule, network, splits, budget, seeds)
-            trainer.train(lambda progress: observe(experiment, progress))
-    except BioplausError:
-        raise
-    except Exception as error:  # a plugin may raise anything; the other rules go on
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise PluginError(
-            f"the rule {rule.name!r} failed on {task.name}: {type(error).__name__}: {error} "
-            f"(line {where.lineno} of {Path(where.filename).name})"
-        ) from error
-    return trainer
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """The records of one experiment's seeds in a store."""
-
-    experiment: Experiment
-    store: Store
-    configuration: dict[str, object]
-
-    @cached_property
-    def digest(self) -> str:
-        return digest(self.configuration)
-
-    def path(self, seed: int) -> Path:
-        return self.store.path(
-            self.experiment.task.name, self.experiment.rule.name, self.digest, seed
-        )
-
-    def has(self, seed: int, weights: bool) -> bool:
-        """Whether that seed's record, and its weights if wanted, are there and sound."""
-        if weights and not self.path(seed).with_suffix(".pt").is_file():
-            return False
-        try:
-            return self.read(seed).key == seed_key(self.digest, seed)
-        except RecordError:
-            return False
-
-    def read(self, seed: int) -> Record:
-        return read_record(self.path(seed))
-
-    def keep(
-        self, trainer: Trainer, origin: dict[str, object], weights: bool, results: Results
-    ) -> None:
-        """Write every seed's record; one that cannot be written is still in the results."""
-        for outcome in trainer.outcomes:
-            record = self.record(outcome, trainer, origin)
-            results.records.append(record)
-            try:
-                if weights:
-                    buffer = io.BytesIO()
-                    torch.save({k: v.clone() for k, v in outcome.params.items()}, buffer)
-                    path = self.path(outcome.seed).with_suffix(".pt")
-                    write_atomically(path, buffer.getvalue())
-                self.store.write(record)
-            except RecordError as error:
-                results.problems.append(f"not saved: {error}")
-
-    def record(self, outcome: Outcome, trainer: Trainer, origin: dict[str, object]) -> Record:
-        size = len(trainer.seeds)
-        lost = outcome.diverged_epoch is not None
-        return Record(
-            key=seed_key(self.digest, outcome.seed),
-            cell=self.digest,
-            task=self.experiment.task.name,
-            rule=self.experiment.rule.name,
-            seed=outcome.seed,
-            label=self.experiment.label,
-            status="diverged" if lost else "complete",
-            diverged_epoch=outcome.diverged_epoch,
-            configuration=self.configuration,
-            train_loss=outcome.metrics["loss"][-1],
-            validation_accuracy=outcome.validation_accuracy[-1],
-            test_accuracy=outcome.test_accuracy[-1],
-            curves=Curves(
-                metrics=outcome.metrics,
-                validation_accuracy=outcome.validation_accuracy,
-                test_accuracy=outcome.test_accuracy,
-                alignment=outcome.alignment,
-            ),
-            timing=Timing(
-                group_train_seconds=trainer.train_seconds,
-                group_evaluation_seconds=trainer.evaluation_seconds,
-                group_size=size,
-                train_seconds=trainer.train_seconds / size,
-            ),
-            provenance=origin,
-        )

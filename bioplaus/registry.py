@@ -55,9 +55,10 @@ class Plugin:
         """First line of the class's docstring, or the module's, read without importing."""
         module, _, attribute = self.target.partition(":")
         try:
-            spec = importlib.util.find_spec(module.strip())
-            source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-            tree = ast.parse(source)
+            spec = importlib.util.find_spec(module)
+            if spec is None or spec.origin is None:
+                return f"(broken: no module {module})"
+            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
         except (ImportError, ValueError, SyntaxError, OSError) as error:
             return f"(broken: {type(error).__name__}: {error})"
         named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == attribute]
@@ -92,10 +93,15 @@ def load(kind: str, name: str) -> Any:
 
     Raises UnknownNameError with the closest names, PluginError where it is broken.
     """
+    return find(kind, name).load()
+
+
+def find(kind: str, name: str) -> Plugin:
+    """The plugin of that name, not imported; UnknownNameError with the closest names."""
     known = plugins(kind)
     if name not in known:
         raise UnknownNameError(kind, name, known, _reinstall_hint(kind, name))
-    return known[name].load()
+    return known[name]
 
 
 def _reinstall_hint(kind: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,15 @@ def stack(parts: Sequence[Params]) -> Params:
 def unstack(params: Mapping[str, Tensor], index: int) -> Params:
     """Replica `index` of a stacked dict, as views."""
     return {name: tensor[index] for name, tensor in params.items()}
+
+
+def apart(tensors: Params, owned: Iterable[Tensor]) -> Params:
+    """The tensors, copied where they share storage with an owned one."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in owned} if tensors else set()
+    return {
+        name: tensor.clone() if tensor.untyped_storage().data_ptr() in taken else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def cast(params: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> Params:

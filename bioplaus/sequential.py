@@ -15,7 +15,7 @@ from bioplaus.errors import ModelError, UnsupportedError
 from bioplaus.layers import Dense, Params
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
-from bioplaus.replicas import NoiseSource, Rule, cast
+from bioplaus.replicas import NoiseSource, Rule, apart, cast
 from bioplaus.rule import Batch, State
 from bioplaus.streams import Stream
 
@@ -102,12 +102,14 @@ def backward(
     batch = Batch(x.flatten(1), y)
     update = configured.update(net, params, before, batch, noise)
     output = configured.predict(net, params, before, batch.x)
+    owned = [*params.values(), *state.aux.values()]
+    grads = apart(update.grads, owned)
     for name, parameter in names.items():
         if parameter.requires_grad:
-            grad = update.grads[name]
+            grad = grads[name]
             grad = grad + update.penalty[name] if name in update.penalty else grad
             parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-    state.advance(update.aux_grads, update.memory)
+    state.advance(apart(update.aux_grads, owned), apart(update.memory, owned))
     return Backward(update.metrics["loss"], output, state)
 
 

@@ -18,6 +18,7 @@ from bioplaus.probes import AlignmentProbe
 from bioplaus.replicas import (
     NoiseSource,
     Rule,
+    apart,
     batched_predict,
     batched_update,
     stack,
@@ -125,16 +126,18 @@ class Trainer:
         if every and number % every == 0:
             self._refresh(batch, number)
         update = self._update(self.params, self.state, batch, self._noise.at(number))
-        for name, tensor in self.params.items():
+        # the optimizers write into parameters: nothing a rule returns may share their storage
+        owned = [*self.params.values(), *self.state.aux.values()]
+        aux_grads, memory = apart(update.aux_grads, owned), apart(update.memory, owned)
+        for name, grad in apart(update.grads, owned).items():
             penalty = update.penalty.get(name)
-            grad = update.grads[name]
-            tensor.grad = grad if penalty is None else grad + penalty
+            self.params[name].grad = grad if penalty is None else grad + penalty
         self._optimizer.step()
         if self._aux_optimizer is not None:
-            for name, tensor in self.state.aux.items():
-                tensor.grad = update.aux_grads[name]
+            for name, grad in aux_grads.items():
+                self.state.aux[name].grad = grad
             self._aux_optimizer.step()
-        self.state = State(self.state.aux, update.memory)
+        self.state = State(self.state.aux, memory)
         return update.metrics
 
     def batches(self, epoch: int) -> Tensor:

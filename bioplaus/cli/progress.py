@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -24,10 +24,10 @@ _LINE_EVERY_SECONDS = 15.0
 class TrainingDisplay:
     """Follows the training of one experiment after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, experiments: Sequence[Experiment]) -> None:
         self._console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
@@ -35,7 +35,10 @@ class TrainingDisplay:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._tasks: dict[int, TaskID] = {}
+        self._rows = {
+            id(experiment): self._bar.add_task(_name(experiment), total=None, note="")
+            for experiment in experiments
+        }
         self._last_line = time.monotonic()
 
     def __enter__(self) -> TrainingDisplay:
@@ -48,18 +51,17 @@ class TrainingDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for row in self._bar.tasks:
+            row.visible = row.total is not None  # what was not trained has no bar
         self._bar.__exit__(kind, error, trace)
 
     def update(self, experiment: Experiment, where: Where) -> None:
         """Told after every step."""
-        name = f"{experiment.rule.name} {experiment.label}".strip()
-        if not self._console.is_terminal:
-            self._line(name, where)
-            return
-        key = id(experiment)
-        if key not in self._tasks:
-            self._tasks[key] = self._bar.add_task(name, total=where.steps, note="")
-        self._bar.update(self._tasks[key], completed=where.step, note=_note(where))
+        if self._console.is_terminal:
+            row = self._rows[id(experiment)]
+            self._bar.update(row, completed=where.step, total=where.steps, note=_note(where))
+        else:
+            self._line(_name(experiment), where)
 
     def _line(self, name: str, where: Where) -> None:
         now = time.monotonic()
@@ -67,6 +69,10 @@ class TrainingDisplay:
             self._last_line = now
             percent = 100 * where.step // where.steps
             self._console.print(f"{name}: {percent} % {_note(where)}", markup=False, soft_wrap=True)
+
+
+def _name(experiment: Experiment) -> str:
+    return f"{experiment.rule.name} {experiment.label}".strip()
 
 
 def _note(where: Where) -> str:

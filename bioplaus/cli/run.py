@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from bioplaus import registry
+from bioplaus.cli.report import rendered
 from bioplaus.errors import BioplausError
 
 
@@ -103,26 +105,30 @@ def run(
     `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
     explains a rule's options.
     """
-    from bioplaus.settings import parse_assignments
+    for name in rules:
+        registry.find("rule", name)
+    from rich.console import Console
+
+    with Console(stderr=True).status("Loading torch ..."):
+        from bioplaus.cli.progress import TrainingDisplay
+        from bioplaus.environment import device_name, resolve_device
+        from bioplaus.experiment import plan
+        from bioplaus.records import Store
+        from bioplaus.runner import run_experiments
+        from bioplaus.settings import parse_assignments
 
     settings = parse_assignments(assignments)
-    click.echo("Loading torch ...", err=True)
-    from bioplaus.cli.progress import TrainingDisplay
-    from bioplaus.environment import device_name, resolve_device
-    from bioplaus.experiment import plan, run_experiments
-    from bioplaus.records import Store
-
     where = resolve_device(device)
     experiments = plan(rules, task, epochs=epochs, settings=settings, precision=precision)
     chosen = experiments[0].task
     note = "" if task else " (no --task given)"
     click.echo(
         f"{chosen.name}{note}: {', '.join(e.rule.name for e in experiments)}; "
-        f"{_count(len(seeds), 'seed')} together, {_count(chosen.epochs, 'epoch')}, "
+        f"{_count(len(seeds), 'seed')}, {_count(chosen.epochs, 'epoch')}, "
         f"{device_name(where)}",
         err=True,
     )
-    display = TrainingDisplay()
+    display = TrainingDisplay(experiments)
     try:
         with display:
             done = run_experiments(
@@ -141,8 +147,6 @@ def run(
             err=True,
         )
         sys.exit(130)
-    from bioplaus.cli.report import rendered
-
     if done.records:
         click.echo(rendered(done.records, "table"), nl=False)
     if done.reused:
