@@ -113,13 +113,14 @@ def test_energy_target_is_the_step_down_the_energy(activation: str, loss: str, s
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("order", ["jacobi", "top-down"])
-@pytest.mark.parametrize("rule", ["predictive-coding", "relaxed-predictive-coding"])
-def test_the_residual_vanishes_at_rest(rule: str, order: str, seed: int) -> None:
-    net = make_network(WIDTHS, "tanh", "mse")
+def test_the_residual_vanishes_at_rest(order: str, seed: int) -> None:
+    # one hidden layer: the energy's Hessian I + W^T W has no eigenvalue below 1
+    net = make_network((9, 8, 4), "identity", "mse")
     params, batch = random_params(net, seed), random_batch(net, 8, seed)
-    options = {"order": order} if rule == "predictive-coding" else {}
-    short = run_rule(rule, net, params, batch, steps=1, step_size=0.2, **options).metrics
-    long = run_rule(rule, net, params, batch, steps=300, step_size=0.2, **options).metrics
+    short, long = (
+        run_rule("predictive-coding", net, params, batch, steps=steps, order=order).metrics
+        for steps in (1, 300)
+    )
     assert long["residual"] <= 1e-9 * short["residual"]
 
 
