@@ -88,7 +88,7 @@ class LeakyRelu(Activation):
         return torch.where(h > 0, h, h / self.slope)
 
     def __str__(self) -> str:
-        return f"leaky_relu({self.slope:g})"
+        return f"leaky_relu({self.slope!r})"
 
 
 class Tanh(Activation):

@@ -118,6 +118,42 @@ def test_t_gait_3_finite_form_is_difference_form_for_any_weights(loss: str, seed
     assert worst(finite, difference) <= 1e-6
 
 
+def published_grads(
+    net: Network, params: Params, batch: Batch, gamma: float, adjust: bool
+) -> Params:
+    """The published recursion (section 2.2), one example after the other; square layers, mse."""
+    grads = {name: torch.zeros_like(tensor) for name, tensor in params.items()}
+    count = len(batch.x)
+    for x, y in zip(batch.x, batch.y, strict=True):
+        h, a = [x], [x]
+        for l in range(1, net.depth + 1):
+            a.append(params[f"{l}.weight"] @ h[-1] + params[f"{l}.bias"])
+            h.append(torch.where(a[-1] > 0, a[-1], ALPHA * a[-1]))
+        t = torch.cat([y, h[-1][net.classes :]])
+        m = 1.0
+        for l in range(net.depth, 0, -1):
+            slope = leaky_slope(a[l])
+            d = m * slope * (h[l] - t)
+            grads[f"{l}.weight"] += torch.outer(d, h[l - 1]) / count
+            grads[f"{l}.bias"] += d / count
+            k = gamma * slope**2 if adjust else gamma
+            u = (1 - k) * h[l] + k * t
+            drive = torch.where(u > 0, u, u / ALPHA) - params[f"{l}.bias"]
+            t = torch.linalg.solve(params[f"{l}.weight"], drive)
+            m = m / gamma
+    return grads
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("adjust", [True, False])
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_finite_form_is_the_published_recursion(gamma: float, adjust: bool, seed: int) -> None:
+    net = make_network([16] * 4, LEAKY, "mse", classes=10)
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    grads = run_rule("gaitprop", net, params, batch, form="finite", gamma=gamma, adjust=adjust)
+    assert worst(grads.grads, published_grads(net, params, batch, gamma, adjust)) <= EXACT
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_t_gait_4_a_unit_that_crosses_is_off_by_nine_times_its_overshoot(seed: int) -> None:
     stream = Stream(seed)
