@@ -44,7 +44,10 @@ class RelaxedPredictiveCodingConfig(RuleConfig):
     """Defaults are the paper's full construct.
 
     Its 500 steps of 0.02 are here 50 of 0.2: as long a relaxation, at a tenth of the cost,
-    and closer to rest (three layers below the top, errors lack 1.3e-3 and not 2.6e-3).
+    and closer to rest (three layers below the top, errors lack 1.3e-3 and not 2.6e-3). Its B
+    start with deviation 0.05, a feedback_gain of 0.37 to 0.71 at its widths; 0.1 lets
+    what they learn prevail sooner. Chosen on the validation split of digits-square, where
+    a gain of 1 diverges.
     """
 
     steps: int = Field(50, ge=1, description="T, inference steps per batch")
@@ -54,7 +57,7 @@ class RelaxedPredictiveCodingConfig(RuleConfig):
         description="transpose: W^T; fixed, learned: random B, kept or given the update of W",
     )
     feedback_gain: float = Field(
-        1.0, gt=0, description="B is normal with variance gain^2 2 / (fan_in + fan_out)"
+        0.1, gt=0, description="B is normal with variance gain^2 2 / (fan_in + fan_out)"
     )
     transport_derivative: bool = Field(
         False, description="f' on the error's way back; a layer's own update keeps it"
@@ -127,7 +130,7 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
         fwd = ForwardPass(net, params, state, batch, trace, error, noise)
         transport = adjoint_transport(fwd, backward_weights(params, state, config.backward))
         target = frozen_target(transport, trace, config.transport_derivative)
-        start = dense_errors(fwd) if config.dense_errors else no_errors(trace)
+        start = wired_errors(fwd) if config.dense_errors else no_errors(trace)
         errors = relax([*start, error], target, config.steps, config.step_size, "jacobi")
         grads = net.weight_grads(trace, slopes_times(trace, errors))
         loss = net.loss.value(trace[-1].output, batch.y)
@@ -149,7 +152,7 @@ def no_errors(trace: Trace) -> list[Tensor]:
     return [step.output.new_zeros(step.output.shape) for step in trace[:-1]]
 
 
-def dense_errors(fwd: ForwardPass) -> list[Tensor]:
+def wired_errors(fwd: ForwardPass) -> list[Tensor]:
     """q_1 .. q_{L-1} = M_l^T h_l - h_l."""
     return [
         step.output @ fwd.state.aux[f"{l}.wiring"] - step.output
