@@ -45,21 +45,24 @@ class Init:
     scheme: InitScheme = "orthogonal"
     gain: float = 1.0
 
-    def weight(self, stream: Stream, rows: int, columns: int) -> Tensor:
-        """A (rows, columns) float64 matrix; rows is the fan-out, columns the fan-in."""
-        return self.gain * _SCHEMES[self.scheme](stream, rows, columns)
+    def weight(
+        self, stream: Stream, rows: int, columns: int, fans: tuple[int, int] | None = None
+    ) -> Tensor:
+        """A (rows, columns) float64 matrix; its fan-in and fan-out, if not columns and rows."""
+        return self.gain * _SCHEMES[self.scheme](stream, (rows, columns), fans or (columns, rows))
 
 
-def _xavier_uniform(stream: Stream, rows: int, columns: int) -> Tensor:
-    bound: float = (6 / (rows + columns)) ** 0.5
-    return bound * (2 * stream.uniform((rows, columns)) - 1)
+def _xavier_uniform(stream: Stream, shape: tuple[int, int], fans: tuple[int, int]) -> Tensor:
+    bound: float = (6 / sum(fans)) ** 0.5
+    return bound * (2 * stream.uniform(shape) - 1)
 
 
-_SCHEMES: dict[str, Callable[[Stream, int, int], Tensor]] = {
-    "orthogonal": lambda stream, rows, columns: stream.orthogonal(rows, columns),
-    "xavier_normal": lambda s, r, c: float((2 / (r + c)) ** 0.5) * s.normal((r, c)),
+_Scheme = Callable[[Stream, tuple[int, int], tuple[int, int]], Tensor]
+_SCHEMES: dict[str, _Scheme] = {
+    "orthogonal": lambda stream, shape, fans: stream.orthogonal(*shape),
+    "xavier_normal": lambda stream, shape, fans: (2 / sum(fans)) ** 0.5 * stream.normal(shape),
     "xavier_uniform": _xavier_uniform,
-    "lecun_normal": lambda s, r, c: float((1 / c) ** 0.5) * s.normal((r, c)),
+    "lecun_normal": lambda stream, shape, fans: (1 / fans[0]) ** 0.5 * stream.normal(shape),
 }
 
 
@@ -84,6 +87,8 @@ class Layer(ABC):
     """One layer as data; its parameters live outside, in a dict of tensors."""
 
     kind: ClassVar[str]
+    one_by_one: ClassVar[bool] = False
+    """On the CPU, vmap goes through the replicas of this layer in a loop."""
     activation: Activation
 
     @property
@@ -135,6 +140,14 @@ class Layer(ABC):
 
     def matrix(self, p: Params) -> Tensor | None:
         """W as a matrix (outputs, inputs read); None for a layer without weights."""
+        return None
+
+    def design(self, residuals: Residuals, d: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Rows that W multiplies, (M, inputs read), and the d at each, (M, outputs).
+
+        W's gradient is d^T rows / N: one row for each example, or for each place where a
+        shared W is applied. None for a layer without weights.
+        """
         return None
 
     def read(self, h: Tensor) -> Tensor:
@@ -211,6 +224,10 @@ class Dense(Layer):
 
     def matrix(self, p: Params) -> Tensor | None:
         return p["weight"]
+
+    def design(self, residuals: Residuals, d: Tensor) -> tuple[Tensor, Tensor] | None:
+        (h,) = residuals
+        return self.read(h), d
 
     def read(self, h: Tensor) -> Tensor:
         return h[..., : self.reads]

@@ -36,6 +36,11 @@ class Network:
                 raise ConfigError(
                     f"a layer gives {below.out_shape}, but the next reads {above.in_shape}"
                 )
+        if len(self.layers[-1].out_shape) != 1:
+            raise ConfigError(
+                f"the last layer gives the shape {self.layers[-1].out_shape}, not a vector: "
+                "end with a flatten or dense layer"
+            )
         if self.classes > self.layers[-1].out_shape[0]:
             raise ConfigError(
                 f"{self.layers[-1].out_shape[0]} output units cannot tell {self.classes} classes"

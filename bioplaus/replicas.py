@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from bioplaus.streams import Stream, random_normal, random_uniform
 Rule = LearningRule[RuleConfig]
 """Any rule, whatever its options."""
 
+_CACHED_ACTIVITIES = 2**18
+
 
 def stack(parts: Sequence[Params]) -> Params:
     """One dict of tensors (R, ...) from R dicts of tensors."""
@@ -29,10 +32,16 @@ def unstack(params: Mapping[str, Tensor], index: int) -> Params:
 
 
 def apart(tensors: Params, owned: Iterable[Tensor]) -> Params:
-    """The tensors, copied where they share storage with an owned one."""
+    """The tensors, contiguous, and copied where they share storage with an owned one.
+
+    torch's fused optimizers on the CPU read a gradient's memory in order, whatever its
+    strides: a slice or a transpose would silently be taken for another gradient.
+    """
     taken = {tensor.untyped_storage().data_ptr() for tensor in owned} if tensors else set()
     return {
-        name: tensor.clone() if tensor.untyped_storage().data_ptr() in taken else tensor
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        if tensor.untyped_storage().data_ptr() in taken
+        else tensor.contiguous()
         for name, tensor in tensors.items()
     }
 
@@ -100,8 +109,26 @@ def batched_update(rule: Rule, net: Network) -> Callable[[Params, State, Batch, 
         _check(rule, params, state, update)
         return update
 
-    # a random call inside a rule would be one draw for all replicas: let it raise
-    return vmap(one, randomness="error")
+    def together(params: Params, state: State, batch: Batch, noise: Params) -> Update:
+        # a random call inside a rule would be one draw for all replicas: let it raise
+        batched = vmap(one, randomness="error", chunk_size=_replicas_at_once(net, batch.x))
+        update: Update = batched(params, state, batch, noise)
+        return update
+
+    return together
+
+
+def _replicas_at_once(net: Network, x: Tensor) -> int | None:
+    """How many replicas a step takes together, None for all.
+
+    A layer that goes through them one by one anyway gains nothing from the others, and
+    loses the caches, once a replica's activities fill them: measured on the CPU, a step
+    of mnist-conv with 16 seeds is 14 % faster one by one, one of digits-conv 3 times slower.
+    """
+    if x.device.type != "cpu" or not any(layer.one_by_one for layer in net.layers):
+        return None
+    activities = x.shape[1] * sum(prod(layer.out_shape) for layer in net.layers)
+    return 1 if activities > _CACHED_ACTIVITIES else None
 
 
 def _check(rule: Rule, params: Params, state: State, update: Update) -> None:

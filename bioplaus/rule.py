@@ -187,6 +187,10 @@ class LayeredRule(LearningRule[C]):
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         """d_1 .. d_L for each example; d_l has the shape of layer l's pre-activation."""
 
+    def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
+        """The gradients from the deltas, by default the batch means of d_l h_{l-1}^T and d_l."""
+        return fwd.net.weight_grads(fwd.trace, deltas)
+
     def penalty(self, net: Network, params: Params) -> Params:
         """Gradient of the rule's own regulariser; {} for none."""
         return {}
@@ -207,7 +211,7 @@ class LayeredRule(LearningRule[C]):
         error = net.loss.error(output, batch.y)
         fwd = ForwardPass(net, params, state, batch, trace, error, noise)
         deltas = self.deltas(fwd)
-        grads = net.weight_grads(trace, deltas)
+        grads = self.weight_grads(fwd, deltas)
         return Update(
             grads=grads,
             penalty=self.penalty(net, params),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -10,16 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bioplaus import registry
-from bioplaus.activations import Activation, Identity, LeakyRelu, Relu, Sigmoid, Tanh
 from bioplaus.errors import ModelError, UnsupportedError
-from bioplaus.layers import Dense, Params
+from bioplaus.layers import Params
 from bioplaus.losses import get_loss
+from bioplaus.modules import read_modules
 from bioplaus.network import Network
 from bioplaus.replicas import NoiseSource, Rule, apart, cast
 from bioplaus.rule import Batch, State
 from bioplaus.streams import Stream
-
-_ACCEPTED = "Linear, Flatten, LeakyReLU, ReLU, Tanh, Sigmoid and Identity"
 
 
 class RuleState:
@@ -72,9 +71,10 @@ def backward(
 ) -> Backward:
     """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
 
-    model: an `nn.Sequential` of Linear, Flatten and activation modules.
-    x: inputs (N, ...). y: class indices (N), or float targets (N, C); outputs beyond the
-    first C are auxiliary units with zero error. The loss is averaged over the batch;
+    model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten and activation modules.
+    x: inputs (N, ...), flattened unless a Conv2d or a pooling module comes first.
+    y: class indices (N), or float targets (N, C); outputs beyond the first C are
+    auxiliary units with zero error. The loss is averaged over the batch;
     "mse" is half the squared error, summed over the outputs.
     state: of the call before; None starts one from `seed`.
     Gradients add to those that are there, so zero them as usual.
@@ -82,14 +82,12 @@ def backward(
     Raises ModelError naming a module that has no place here, UnsupportedError where the
     rule cannot train the model, UnknownNameError and ConfigError for wrong names and options.
     """
-    layers, names = _layers(model)
-    y = _targets(y, x.shape[0], layers[-1].n_out, x.dtype)
-    net = Network(tuple(layers), get_loss(loss), classes=y.shape[-1])
+    if x.dim() < 2 or x.shape[0] == 0:
+        raise ModelError(f"x holds a batch of examples, but has the shape {tuple(x.shape)}")
+    layers, names = read_modules(model, tuple(x.shape[1:]))
+    y = _targets(y, x.shape[0], prod(layers[-1].out_shape), x.dtype)
+    net = Network(layers, get_loss(loss), classes=y.shape[-1])
     params = {name: p.detach() for name, p in names.items()}
-    if x.shape[0] == 0 or x[0].numel() != layers[0].n_in:
-        raise ModelError(
-            f"the model reads {layers[0].n_in} inputs, but x has the shape {tuple(x.shape)}"
-        )
     configured: Rule = registry.load("rule", rule).configured(config)
     if state is None:
         state = _first_state(configured, net, params, seed)
@@ -99,7 +97,7 @@ def backward(
     source = NoiseSource(specs, [state.seed], x.dtype, x.device)
     noise = {name: tensor[0] for name, tensor in source.at(state.step).items()}
     before = State(state.aux, state.memory)
-    batch = Batch(x.flatten(1), y)
+    batch = Batch(x.reshape(-1, *net.in_shape), y)
     update = configured.update(net, params, before, batch, noise)
     output = configured.predict(net, params, before, batch.x)
     owned = [*params.values(), *state.aux.values()]
@@ -141,47 +139,3 @@ def _targets(y: Tensor, count: int, outputs: int, dtype: torch.dtype) -> Tensor:
             f"but y has the shape {tuple(y.shape)}"
         )
     return y.to(dtype)
-
-
-def _layers(model: nn.Sequential) -> tuple[list[Dense], dict[str, nn.Parameter]]:
-    """The model as layers, and its parameters by the network's names."""
-    if not isinstance(model, nn.Sequential):
-        raise ModelError(f"the model must be an nn.Sequential, not {type(model).__name__}")
-    layers: list[Dense] = []
-    parameters: dict[str, nn.Parameter] = {}
-    activated = True
-    for position, module in model.named_children():
-        where = f"module {position} ({type(module).__name__})"
-        if isinstance(module, nn.Linear):
-            bias = module.bias is not None
-            layers.append(Dense(module.in_features, module.out_features, Identity(), bias))
-            parameters |= {
-                f"{len(layers)}.{name}": p for name, p in module.named_parameters(recurse=False)
-            }
-            activated = False
-        elif isinstance(module, nn.Flatten | nn.Identity):
-            if isinstance(module, nn.Flatten) and (layers or module.start_dim != 1):
-                raise ModelError(f"{where}: Flatten is taken as the first module, from axis 1")
-        else:
-            activation = _activation(module, where)
-            if activated:
-                raise ModelError(f"{where}: an activation must follow a Linear, and one is enough")
-            last = layers[-1]
-            layers[-1] = Dense(last.n_in, last.n_out, activation, last.bias)
-            activated = True
-    if not layers:
-        raise ModelError("the model has no Linear module: there is nothing to train")
-    return layers, parameters
-
-
-def _activation(module: nn.Module, where: str) -> Activation:
-    if isinstance(module, nn.LeakyReLU):
-        return LeakyRelu(module.negative_slope)
-    simple: dict[type[nn.Module], type[Activation]] = {
-        nn.ReLU: Relu,
-        nn.Tanh: Tanh,
-        nn.Sigmoid: Sigmoid,
-    }
-    if type(module) not in simple:
-        raise ModelError(f"{where}: no learning rule knows this module; there are {_ACCEPTED}")
-    return simple[type(module)]()

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import registry, tasks
-from bioplaus.activations import parse_activation
 from bioplaus.dataset import Dataset, Split
 from bioplaus.errors import ConfigError, DataError, UnknownNameError, validation_message
-from bioplaus.layers import LAYERS, Init, InitScheme, Layer, Shape
+from bioplaus.layer_specs import LayerSpec, build_layers
+from bioplaus.layers import Init, InitScheme, Shape
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
@@ -25,27 +25,6 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LayerSpec(_Data):
-    """One layer: its kind, its units and its activation; its input is the layer below."""
-
-    type: str = Field("dense", description="dense or tower")
-    units: int = Field(gt=0)
-    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
-    bias: bool = True
-
-    @field_validator("activation")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        return str(parse_activation(text))
-
-    def build(self, below: Shape) -> Layer:
-        """The layer on an input of that shape; dense layers read it flattened."""
-        if self.type not in LAYERS:
-            raise UnknownNameError("layer type", self.type, LAYERS)
-        n_in = int(torch.Size(below).numel())
-        return LAYERS[self.type](n_in, self.units, parse_activation(self.activation), self.bias)
-
-
 class NetworkSpec(_Data):
     """Layers from the input up, and how their weights start."""
 
@@ -54,12 +33,8 @@ class NetworkSpec(_Data):
     gain: float = Field(1.0, gt=0)
 
     def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
-        layers: list[Layer] = []
-        shape = in_shape
-        for spec in self.layers:
-            layers.append(spec.build(shape))
-            shape = layers[-1].out_shape
-        return Network(tuple(layers), get_loss(loss), classes, Init(self.init, self.gain))
+        layers = build_layers(self.layers, in_shape)
+        return Network(layers, get_loss(loss), classes, Init(self.init, self.gain))
 
 
 class Task(_Data):

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import math
-import os
-import socket
-import sys
-import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPException
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bioplaus.dataset import Dataset, Split, SplitName
-from bioplaus.errors import DataError
+from bioplaus.dataset import Split, SplitName
 
-FILES: Mapping[SplitName, tuple[str, str]] = {
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
-ALL_FILES = tuple(name for pair in FILES.values() for name in pair)
-REMEDY = "replace it, delete the folder to download again, or point BIOPLAUS_DATA elsewhere"
+from .files import FileDataset, damaged, fetch_file, md5_of
 
 
-class IdxDataset(Dataset):
+class IdxDataset(FileDataset):
     """Grey images and labels in the four files of MNIST (http://yann.lecun.com/exdb/mnist/).
 
-    The files are looked for in `$BIOPLAUS_DATA/<name>`, in the user cache and in
-    `system_folder`. The first of them that holds any of the four is used and never
-    written to; where none does, torchvision's copy is downloaded into the user cache.
-    Every file is verified each time it is read, against `sha256` or else `gz_md5`.
+    What is downloaded is torchvision's copy. Every file is verified each time it is
+    read, against `sha256` or else `gz_md5`.
     """
 
+    files: ClassVar[Mapping[SplitName, tuple[str, str]]] = {
+        "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+    }
+    contents = "its four .gz files"
     shape = (1, 28, 28)
     classes = 10
     scale = 1 / 255
@@ -49,33 +40,9 @@ class IdxDataset(Dataset):
     """The same -> MD5 of the .gz file, for sets of which no other sum is published."""
     torchvision_class: ClassVar[str]
     """The class in `torchvision.datasets` that knows the mirrors."""
-    system_folder: ClassVar[Path | None] = None
-
-    def load(self, split: SplitName) -> Split:
-        """x: uint8, (N, *shape); y: int64, (N,); DataError where files are missing or damaged."""
-        return self._read(self._find() or self._download(), split)
-
-    def _places(self) -> list[Path]:
-        supplied = os.environ.get("BIOPLAUS_DATA")
-        first = [Path(supplied) / self.name] if supplied else []
-        return [*first, self._cache(), *([self.system_folder] if self.system_folder else [])]
-
-    def _cache(self) -> Path:
-        from platformdirs import user_cache_path
-
-        return user_cache_path("bioplaus") / "datasets" / self.name
-
-    def _find(self) -> Path | None:
-        for place in self._places():
-            missing = [name for name in ALL_FILES if not os.path.isfile(place / name)]
-            if not missing:
-                return place
-            if len(missing) < len(ALL_FILES):
-                raise DataError(f"{place} lacks {', '.join(missing)}; {REMEDY}")
-        return None
 
     def _read(self, folder: Path, split: SplitName) -> Split:
-        images, labels = FILES[split]
+        images, labels = self.files[split]
         size = self.sizes[split]
         x = self._tensor(folder / images, (size, *self.shape[1:]))
         y = self._tensor(folder / labels, (size,))
@@ -94,34 +61,14 @@ class IdxDataset(Dataset):
         stem = path.name.partition("-idx")[0]
         if stem in self.sha256:
             return hashlib.sha256(data).hexdigest() == self.sha256[stem]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-        return digest.hexdigest() == self.gz_md5[stem]
+        return md5_of(path) == self.gz_md5[stem]
 
-    def _download(self) -> Path:
-        target = self._cache()
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Renamed as a whole once verified: an interruption leaves no half-filled folder.
-            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=target.parent) as parent:
-                fresh = Path(parent, self.name)
-                fetch(self.torchvision_class, fresh)
-                for split in FILES:
-                    self._read(fresh, split)
-                publish(fresh, target)
-        except (OSError, RuntimeError, ImportError, DataError) as error:
-            places = ", ".join(map(str, self._places()))
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{self.name} is not in {places} and could not be downloaded ({reason}); "
-                f"put its four .gz files into DIR/{self.name} and set BIOPLAUS_DATA=DIR"
-            ) from error
-        return target
+    def _fetch(self, folder: Path) -> None:
+        from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
 
-
-def damaged(path: Path | str, what: str) -> DataError:
-    """The error that says which file is wrong, how, and what to do."""
-    return DataError(f"{path} {what}; {REMEDY}")
+        source = getattr(datasets, self.torchvision_class)
+        for name, md5 in source.resources:
+            fetch_file(source.mirrors, name, md5, folder)
 
 
 def read_gz(path: Path, size: int) -> bytes:
@@ -154,47 +101,3 @@ def parse_idx(data: bytes, name: str) -> Tensor:
     if math.prod(shape) != len(data) - start or 0 in shape:
         raise damaged(name, f"holds {len(data) - start} values where its header says {shape}")
     return torch.frombuffer(bytearray(memoryview(data)[start:]), dtype=torch.uint8).reshape(shape)
-
-
-def fetch(torchvision_class: str, folder: Path) -> None:
-    """Downloads the files of a torchvision set; ImportError without torchvision."""
-    from torchvision import datasets  # type: ignore[import-untyped,unused-ignore]
-
-    source = getattr(datasets, torchvision_class)
-    for name, md5 in source.resources:
-        fetch_file(source.mirrors, name, md5, folder)
-
-
-def fetch_file(mirrors: Sequence[str], name: str, md5: str, folder: Path) -> None:
-    """Downloads one file from the first mirror that gives it; DataError where none does."""
-    from torchvision.datasets import utils  # type: ignore[import-untyped,unused-ignore]
-
-    failures = []
-    for mirror in mirrors:
-        try:
-            with contextlib.redirect_stdout(sys.stderr), socket_timeout():
-                utils.download_url(mirror + name, str(folder), name, md5)
-            return
-        except (OSError, HTTPException, RuntimeError) as error:
-            failures.append(f"{mirror}{name}: {error}")
-    raise DataError("; ".join(failures))
-
-
-def publish(fresh: Path, target: Path) -> None:
-    """Renames the folder, unless another process has put the same files there meanwhile."""
-    try:
-        fresh.rename(target)
-    except OSError:
-        if not all(os.path.isfile(target / name) for name in ALL_FILES):
-            raise
-
-
-@contextlib.contextmanager
-def socket_timeout(seconds: float = 30.0) -> Iterator[None]:
-    """torchvision sets no timeout: where a firewall drops packets it would wait for minutes."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

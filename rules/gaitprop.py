@@ -12,6 +12,10 @@ While no unit changes branch of f between h_l and u_l, gamma cancels, which leav
 difference form, e_{l-1} = W_l^{-1} (D_l e_l): backprop with the inverse in the place
 of the transpose, and equal to it when W_l is orthogonal. It is the default: the finite
 form loses about eps / gamma^{L-l} of its digits to cancellation in layer l.
+
+With inverse="learned", V_l (f^{-1}(u_l) - c_l) takes the inverse's place, and V_l d that
+of W_l^{-1} d; V_l and c_l learn to reconstruct h_{l-1} from h_l, and the weights above
+layer 1 need not be square (the authors' unpublished branch learnable_inv).
 """
 
 from __future__ import annotations
@@ -23,11 +27,23 @@ from torch import Tensor
 
 from bioplaus.layers import Params
 from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.streams import Stream
 
+from .inverses import (
+    Inverse,
+    affine_inverse,
+    affine_inverse_grad,
+    exact_inverse,
+    exact_transport,
+    initial_affine_inverse,
+    why_not_invertible,
+    why_not_learnable,
+)
 from .orthogonality import OrthoForm, orthogonality_grad
-from .sweep import Transport, backward_sweep
+from .sweep import Transport, adjoint_transport, backward_sweep
 
 
 class GaitPropConfig(RuleConfig):
@@ -41,6 +57,12 @@ class GaitPropConfig(RuleConfig):
     )
     adjust: bool = Field(
         True, description="gate the targets by f'^2; false is incremental target propagation"
+    )
+    inverse: Literal["exact", "learned"] = Field(
+        "exact", description="exact: W^-1; learned: V, which learns to reconstruct the layer below"
+    )
+    inverse_lr: float = Field(
+        1e-3, gt=0, description="learning rate of Adam for the learned inverses"
     )
     ortho: float = Field(0.1, ge=0, description="lambda, strength of the regulariser")
     ortho_form: OrthoForm = Field(
@@ -64,65 +86,76 @@ class GaitProp(LayeredRule[GaitPropConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
+        learned = self._learned
         return Plausibility(
-            weight_transport="inverse",
-            phases="one target pass",
+            weight_transport="none" if learned else "inverse",
+            phases="one target pass" + (", and inverse training" if learned else ""),
             update_locking=True,
             backward_locking=True,
             local=True,
-            needs_derivative="transport" if self.config.adjust else "local",
+            # without the adjustment the finite form has f^-1 where the other divides by f'
+            needs_derivative="local"
+            if self.config.form == "finite" and not self.config.adjust
+            else "transport",
             signed_errors="activity difference",
-            auxiliary="exact inverses of the weights, orthogonality regulariser, auxiliary units",
-            note="targets are gated by f'^2; layer l's error is amplified by gamma^-(L-l)",
+            auxiliary=("inverse weights V_l, c_l" if learned else "exact inverses of the weights")
+            + ", orthogonality regulariser, auxiliary units",
+            note="targets are gated by f'^2; " * self.config.adjust
+            + "layer l's error is amplified by gamma^-(L-l)",
         )
 
+    @property
+    def _learned(self) -> bool:
+        return self.config.inverse == "learned"
+
+    @property
+    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
+        return OptimizerSpec(name="adam", lr=self.config.inverse_lr) if self._learned else "same"
+
     def supports(self, net: Network) -> str | None:
-        return why_not_invertible(net)
+        return why_not_learnable(net) if self._learned else why_not_invertible(net)
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        return State(initial_affine_inverse(net, stream) if self._learned else {}, {})
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        adjust = self.config.adjust
         if self.config.form == "finite":
-            return finite_deltas(fwd, self.config.gamma, self.config.adjust)
-        return backward_sweep(fwd, inverse_transport(fwd, self.config.adjust))
+            inverse = affine_inverse(fwd) if self._learned else exact_inverse(fwd)
+            return finite_deltas(fwd, inverse, self.config.gamma, adjust)
+        carry = adjoint_transport(fwd, fwd.state.aux) if self._learned else exact_transport(fwd)
+        return backward_sweep(fwd, carry if adjust else ungated(fwd, carry))
 
     def penalty(self, net: Network, params: Params) -> Params:
         return orthogonality_grad(net, params, self.config.ortho, self.config.ortho_form)
 
-
-def why_not_invertible(net: Network) -> str | None:
-    """None where targets can be inverted down to layer 1's output; layer 1 is never inverted."""
-    for l, layer in enumerate(net.layers[1:], start=2):
-        reason = layer.why_not_invertible()
-        if reason is None and not layer.activation.invertible:
-            reason = f"its activation {layer.activation} has no inverse"
-        if reason:
-            return f"it inverts every layer above the first, and layer {l} cannot be: {reason}"
-    return None
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        if not self._learned:
+            return {}
+        parts = (affine_inverse_grad(fwd, l) for l in range(1, fwd.net.depth))
+        return fwd.net.join(parts, first=1)
 
 
-def inverse_transport(fwd: ForwardPass, adjust: bool) -> Transport:
-    """e_{l-1} = W_l^{-1} (D_l e_l), or W_l^{-1} (e_l / D_l) without the adjustment (ITP)."""
+def ungated(fwd: ForwardPass, transport: Transport) -> Transport:
+    """W_l^{-1} (e_l / D_l) in the place of W_l^{-1} (D_l e_l): no adjustment (ITP)."""
 
-    def transport(l: int, delta: Tensor) -> Tensor:
-        step = fwd.trace[l]
+    def ungated_transport(l: int, delta: Tensor) -> Tensor:
         # delta = D e, so that e / D = delta / D^2
-        signal = delta if adjust else delta / step.slope.square()
-        return fwd.net.layers[l].solve(fwd.net.at(fwd.params, l), step.residuals, signal)
+        return transport(l, delta / fwd.trace[l].slope.square())
 
-    return transport
+    return ungated_transport
 
 
-def finite_deltas(fwd: ForwardPass, gamma: float, adjust: bool) -> list[Tensor]:
+def finite_deltas(fwd: ForwardPass, inverse: Inverse, gamma: float, adjust: bool) -> list[Tensor]:
     """d_1 .. d_L from finite incremental targets, as published."""
     deltas = []
     target = fwd.trace[-1].output - fwd.error
     scale = 1.0
     for l in reversed(range(fwd.net.depth)):
-        layer, step = fwd.net.layers[l], fwd.trace[l]
+        step = fwd.trace[l]
         deltas.append(scale * step.slope * (step.output - target))
         if l > 0:
-            nearby = incremental_target(step.output, target, step.slope, gamma, adjust)
-            a = layer.activation.inverse(nearby)
-            target = layer.preimage(fwd.net.at(fwd.params, l), step.residuals, a)
+            target = inverse(l, incremental_target(step.output, target, step.slope, gamma, adjust))
             scale /= gamma
     return deltas[::-1]
 

@@ -43,7 +43,12 @@ from .sweep import adjoint_transport
 
 
 class PredictiveCodingConfig(RuleConfig):
-    """Steps and their size are those of Torch2PC (Rosenbaum 2022)."""
+    """Steps and their size are those of Torch2PC (Rosenbaum 2022).
+
+    Inference without fixed predictions needs eta < 2 / lambda_max, of the energy's Hessian
+    in the mu_l: eta < 2 / (1 + max_{l>1} ||D_l W_l||)^2 is enough. Weights grow in training;
+    a residual that rises says that eta has become too large for them.
+    """
 
     steps: int = Field(20, ge=1, description="T, inference steps per batch")
     step_size: float = Field(0.1, gt=0, le=1, description="eta, size of an inference step")

@@ -29,7 +29,7 @@ from bioplaus.network import Network, Trace
 from bioplaus.rule import ForwardPass, State
 from bioplaus.streams import Stream
 
-from .feedback_alignment import random_feedback
+from .feedback import random_feedback
 from .sweep import Transport, adjoint_transport
 
 Order = Literal["jacobi", "top-down"]

@@ -7,32 +7,38 @@ Notation: F_l(h) = f(W_l h + b_l) is a layer, g_l its inverse (learned, or exact
     t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)       (difference)
     d_l = D_l (h_l - t_l) / eta_t
 
-Divided by eta_t, so that a step compares with backprop's. With exact inverses,
-eta_t = 1 and the squared error, the whole target is inverted: the TP baseline of the
-GAIT-prop authors' code.
+Divided by eta_t, so that a step compares with backprop's.
+
+Learned inverses, g_l(v) = f_{l-1}(V_l v + c_l), reconstruct noisy activity (default):
+their Jacobian approaches the inverse of F_l's. Under the local difference reconstruction
+loss it approaches the transpose, and the rule backprop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from bioplaus.layers import Init, Layer, Params
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
 from bioplaus.streams import Stream
 
-from .gaitprop import why_not_invertible
+from .inverse_learning import (
+    descent,
+    initial_inverse,
+    l_drl_grad,
+    learned_inverse,
+    reconstruction_grad,
+)
+from .inverses import Inverse, exact_inverse, why_not_invertible
 from .orthogonality import OrthoForm, orthogonality_grad
 from .sweep import adjoint_transport
-
-Inverse = Callable[[int, Tensor], Tensor]
-"""(l, v) -> g_l(v): the activity below layer l, counted from 0, that explains v."""
 
 
 class TargetPropConfig(RuleConfig):
@@ -46,16 +52,36 @@ class TargetPropConfig(RuleConfig):
         "gets its target from it (Lee et al. 2015)",
     )
     target_step: float = Field(0.1, gt=0, description="eta_t, how far the top target is moved")
+    inverse_loss: Literal["reconstruction", "l-drl"] = Field(
+        "reconstruction",
+        description="what learned inverses minimise: reconstruction of noisy activity, or the "
+        "local difference reconstruction loss (Ernoult et al. 2022)",
+    )
     noise: float = Field(
         0.1, ge=0, description="sigma of the noise added to h when inverses are learned"
     )
-    inverse_lr: float = Field(
-        1e-3, gt=0, description="learning rate of Adam for the learned inverses"
+    output_noise: float = Field(
+        0.1, ge=0, description="sigma of the noise added above the layer; l-drl only"
+    )
+    inverse_iterations: int = Field(
+        1, ge=1, description="steps of the inverses per batch, each on fresh noise; l-drl only"
+    )
+    inverse_lr: float | None = Field(
+        None,
+        gt=0,
+        description="learning rate of the learned inverses, by Adam for reconstruction "
+        "(default 1e-3) and gradient descent for l-drl (default 1)",
     )
     ortho: float = Field(0.0, ge=0, description="strength of the orthogonality regulariser")
     ortho_form: OrthoForm = Field(
         "offdiag", description="offdiag: columns orthogonal; identity: W W^T = I"
     )
+
+    @model_validator(mode="after")
+    def _iterations_descend(self) -> Self:
+        if self.inverse_iterations > 1 and self.inverse_loss != "l-drl":
+            raise ValueError("inverse_iterations above 1 needs inverse_loss = l-drl")
+        return self
 
 
 class TargetProp(LayeredRule[TargetPropConfig]):
@@ -69,7 +95,8 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         year=2015,
         venue="ECML PKDD",
         identifier="arXiv:1412.7525",
-        equations="exact inverses, the whole target: the TP of Ahmad et al., arXiv:2006.06438",
+        equations="l-drl: Ernoult, Normandin, Moudgil, Spinney, Belilovsky, Rish, Richards and "
+        "Bengio, ICML 2022, arXiv:2201.13415",
     )
 
     @property
@@ -91,14 +118,16 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         )
 
     @property
-    def optimizer(self) -> OptimizerSpec | None:
-        if self.config.inverse == "exact":  # run.py of the GAIT-prop authors
-            return OptimizerSpec(name="adam", lr=1e-5, betas=(0.9, 0.99))
-        return None
+    def aux_optimizer(self) -> OptimizerSpec:
+        if self.config.inverse_loss == "l-drl":
+            # plain descent, so that its one step is the batch's several
+            return OptimizerSpec(name="sgd", lr=self._inverse_lr)
+        return OptimizerSpec(name="adam", lr=self._inverse_lr)
 
     @property
-    def aux_optimizer(self) -> OptimizerSpec:
-        return OptimizerSpec(name="adam", lr=self.config.inverse_lr)
+    def _inverse_lr(self) -> float:
+        default = 1.0 if self.config.inverse_loss == "l-drl" else 1e-3
+        return self.config.inverse_lr or default
 
     def supports(self, net: Network) -> str | None:
         if self.config.inverse == "exact":
@@ -109,22 +138,18 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         return None
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
-        if self.config.inverse == "exact":
-            return State({}, {})
-        init = Init("xavier_normal")
-        parts = (
-            reverse_layer(net, l).init(stream.at("inverse", l + 1), init)
-            for l in range(1, net.depth)
-        )
-        return State(aux=net.join(parts, first=1), memory={})
+        return State({} if self.config.inverse == "exact" else initial_inverse(net, stream), {})
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
+        upper = list(enumerate(net.layers, start=1))[1:]
         if self.config.inverse == "exact":
             return {}
-        return {
-            str(l + 1): NoiseSpec((batch_size, *net.layers[l].in_shape))
-            for l in range(1, net.depth)
-        }
+        if self.config.inverse_loss == "reconstruction":
+            return {str(l): NoiseSpec((batch_size, *layer.in_shape)) for l, layer in upper}
+        rows = self.config.inverse_iterations, batch_size
+        inputs = {f"{l}.input": NoiseSpec((*rows, *layer.in_shape)) for l, layer in upper}
+        outputs = {f"{l}.output": NoiseSpec((*rows, *layer.out_shape)) for l, layer in upper}
+        return inputs | outputs
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         inverse = exact_inverse(fwd) if self.config.inverse == "exact" else learned_inverse(fwd)
@@ -136,8 +161,20 @@ class TargetProp(LayeredRule[TargetPropConfig]):
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if self.config.inverse == "exact":
             return {}
-        parts = (reconstruction_grad(fwd, l, self.config.noise) for l in range(1, fwd.net.depth))
+        parts = (self._inverse_grad(fwd, l) for l in range(1, fwd.net.depth))
         return fwd.net.join(parts, first=1)
+
+    def _inverse_grad(self, fwd: ForwardPass, l: int) -> Params:
+        if self.config.inverse_loss == "reconstruction":
+            return reconstruction_grad(fwd, l, self.config.noise)
+        below = self.config.noise * fwd.noise[f"{l + 1}.input"]
+        above = self.config.output_noise * fwd.noise[f"{l + 1}.output"]
+        return descent(
+            fwd.net.at(fwd.state.aux, l),
+            partial(l_drl_grad, fwd, l),
+            zip(below, above, strict=True),
+            self._inverse_lr,
+        )
 
 
 def target_deltas(fwd: ForwardPass, inverse: Inverse, config: TargetPropConfig) -> list[Tensor]:
@@ -157,42 +194,3 @@ def target_deltas(fwd: ForwardPass, inverse: Inverse, config: TargetPropConfig) 
             explained = inverse(l, step.output) if config.difference else step.input
             offset = explained - inverse(l, step.output - offset)
     return deltas[::-1]
-
-
-def exact_inverse(fwd: ForwardPass) -> Inverse:
-    """g_l(v) = W_l^{-1} (f^{-1}(v) - b_l); units that layer l does not read keep their h."""
-
-    def inverse(l: int, v: Tensor) -> Tensor:
-        layer = fwd.net.layers[l]
-        a = layer.activation.inverse(v)
-        return layer.preimage(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, a)
-
-    return inverse
-
-
-def learned_inverse(fwd: ForwardPass) -> Inverse:
-    """g_l(v) = f_{l-1}(V_l v + c_l); units that layer l does not read keep their h."""
-
-    def inverse(l: int, v: Tensor) -> Tensor:
-        part = reverse_layer(fwd.net, l).trace(fwd.net.at(fwd.state.aux, l), v).output
-        return fwd.net.layers[l].write(fwd.trace[l].input, part)
-
-    return inverse
-
-
-def reverse_layer(net: Network, l: int) -> Layer:
-    """The layer that computes g_l, with the activation of the layer it reconstructs."""
-    return net.layers[l].reverse(net.layers[l - 1].activation)
-
-
-def reconstruction_grad(fwd: ForwardPass, l: int, sigma: float) -> Params:
-    """Gradient of 1/2 <||g_l(F_l(xi)) - xi||^2>, xi = h_{l-1} + sigma noise, at V_l and c_l.
-
-    F_l is held: no gradient reaches W_l.
-    """
-    reverse = reverse_layer(fwd.net, l)
-    xi = fwd.trace[l].input + sigma * fwd.noise[str(l + 1)]
-    above = fwd.net.step(fwd.params, l, xi).output
-    back = reverse.trace(fwd.net.at(fwd.state.aux, l), above)
-    residual = back.output - fwd.net.layers[l].read(xi)
-    return reverse.weight_grad(back.residuals, back.slope * residual)

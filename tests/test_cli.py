@@ -225,8 +225,8 @@ def test_version() -> None:
 
 def test_interrupting_a_run_loses_nothing_that_was_done(tiny: Path, tmp_path: Path) -> None:
     """Ctrl-C in the second rule: the first is saved, status 130, no traceback."""
-    command = [sys.executable, "-m", "bioplaus", "run", "--rule", "backprop", "--rule", "gaitprop",
-               "--task", str(tiny), "--seeds", "1", "--epochs", "300",
+    command = [sys.executable, "-m", "bioplaus", "run", "--rule", "backprop", "--rule", "predictive-coding",
+               "--task", str(tiny), "--seeds", "1", "--set", "predictive-coding.steps=20000",
                "--results", str(tmp_path / "r")]  # fmt: skip
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True)

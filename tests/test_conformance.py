@@ -16,7 +16,15 @@ from functools import cache
 
 import pytest
 import torch
-from _networks import EXACT, make_network, random_batch, random_params, rel, worst
+from _networks import (
+    EXACT,
+    make_convolutional,
+    make_network,
+    random_batch,
+    random_params,
+    rel,
+    worst,
+)
 from pydantic import ValidationError
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
@@ -45,6 +53,7 @@ NETWORKS = {
     "square": make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     "rectangular": make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
     "tower": make_network((8, 8, 6, 4), "leaky_relu(0.1)", "mse", kind="tower"),
+    "convolutional": make_convolutional(),
 }
 CPU = torch.device("cpu")
 BATCH = 5

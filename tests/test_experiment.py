@@ -41,13 +41,11 @@ def one(tiny: Path, rule: str = "gaitprop", **settings: object) -> Experiment:
 
 def test_precedence_task_then_rule_then_command_line(tiny: Path) -> None:
     assert one(tiny, "backprop").optimizer.lr == 1e-3
-    exact = {"targetprop.inverse": "exact"}
-    assert plan(["targetprop"], str(tiny), settings=exact)[0].optimizer.lr == 1e-5
-    set_too = exact | {"optimizer.lr": 0.25}
-    chosen = plan(["targetprop"], str(tiny), settings=set_too)[0]
+    assert one(tiny, "targetprop-exact").optimizer.lr == 1e-5
+    chosen = plan(["targetprop-exact"], str(tiny), settings={"optimizer.lr": 0.25})[0]
     assert chosen.optimizer.lr == 0.25
     assert chosen.optimizer.betas == (0.9, 0.99)
-    assert chosen.label == "inverse=exact optimizer.lr=0.25"
+    assert chosen.label == "optimizer.lr=0.25"
 
 
 def test_auxiliary_optimizer_can_be_set(tiny: Path) -> None:

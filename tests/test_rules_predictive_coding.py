@@ -136,7 +136,7 @@ def test_t_pc_5_equilibrium_follows_the_gradient_of_the_equilibrium_energy(
     depth: int, seed: int
 ) -> None:
     net = make_network((8, 7, 6, 5, 4)[-depth - 1 :], "identity", "mse")
-    params = random_params(net, seed)
+    params = random_params(net, seed, scheme="gaussian")
     batch = random_batch(net, 6, seed)
     eigenvalues = torch.linalg.eigvalsh(inference_hessian(linear_weights(net, params)))
     eta = 1 / float(eigenvalues[-1])

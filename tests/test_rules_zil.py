@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
 import pytest
 from _networks import (
     EXACT,
     SEEDS,
     autograd_grads,
+    make_convolutional,
     make_network,
     random_batch,
     random_params,
@@ -14,6 +18,13 @@ from _networks import (
     run_rule,
     worst,
 )
+from torch import Tensor
+
+from bioplaus.activations import Activation
+from bioplaus.layers import Init, Layer, Params, Residuals, Shape
+from bioplaus.losses import get_loss
+from bioplaus.network import Network
+from bioplaus.streams import Stream
 
 LEAKY = "leaky_relu(0.1)"
 
@@ -34,6 +45,59 @@ def test_t_pc_4_zil_is_backprop(depth: int, activation: str, loss: str, seed: in
 def test_t_pc_4_zil_is_backprop_in_a_tower(seed: int) -> None:
     net = make_network((12, 12, 8, 4), LEAKY, "mse", kind="tower")
     params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    grads = run_rule("z-il", net, params, batch).grads
+    assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
+
+
+@dataclass(frozen=True)
+class Pooled(Layer):
+    """A layer and the parameter-free one above it as one node: f(pool(W h + b))."""
+
+    below: Layer
+    pool: Layer
+    kind: ClassVar[str] = "pooled"
+
+    @property
+    def activation(self) -> Activation:  # type: ignore[override]
+        return self.below.activation
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.below.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.pool.out_shape
+
+    def init(self, stream: Stream, init: Init) -> Params:
+        return self.below.init(stream, init)
+
+    def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
+        a, inner = self.below.forward(p, h)
+        pooled, outer = self.pool.forward({}, a)
+        return pooled, (inner, outer)
+
+    def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+        inner, outer = residuals
+        return self.below.adjoint(p, inner, self.pool.adjoint({}, outer, d))
+
+    def weight_grad(self, residuals: Residuals, d: Tensor) -> Params:
+        inner, outer = residuals
+        return self.below.weight_grad(inner, self.pool.adjoint({}, outer, d))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("merged", [False, True])
+def test_t_pc_4_zil_is_backprop_in_a_convolutional_network(
+    merged: bool, loss: str, seed: int
+) -> None:
+    net = replace(make_convolutional(), loss=get_loss(loss))
+    if merged:
+        first, pool, second, flatten, top = net.layers
+        layers = (Pooled(first, pool), Pooled(second, flatten), top)
+        net = Network(layers, net.loss, net.classes)
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
     grads = run_rule("z-il", net, params, batch).grads
     assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
 

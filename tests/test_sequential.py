@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bioplaus
@@ -143,11 +146,82 @@ def test_every_rule_trains_a_model_or_says_why_not(rule: str) -> None:
         ([nn.Linear(12, 8), nn.ReLU(), nn.Tanh()], r"module 2 \(Tanh\)"),
         ([nn.Flatten()], "nothing to train"),
         ([nn.Linear(12, 8), nn.Linear(9, 8)], r"gives \(8,\), but the next reads \(9,\)"),
-        ([nn.Linear(11, 8)], "reads 11 inputs, but x has the shape"),
+        ([nn.Linear(11, 8)], r"module 0 \(Linear\): it reads 11 inputs, but an example has"),
+        ([nn.Conv2d(1, 2, 3)], r"module 0 \(Conv2d\).*reads \(channels, height, width\)"),
     ],
 )
 def test_wrong_models_are_named(modules: list[nn.Module], message: str) -> None:
     x = torch.randn(5, 12)
+    with pytest.raises(BioplausError, match=message):
+        bioplaus.backward(nn.Sequential(*modules), x, torch.zeros(5).long(), rule="backprop")
+
+
+CONVOLUTIONAL = {
+    "max": [
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3, stride=2, bias=False),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(5, 4),
+    ],
+    "avg": [
+        nn.AvgPool2d(3, stride=2),
+        nn.Identity(),
+        nn.Conv2d(2, 6, 2),
+        nn.ReLU(),
+        nn.Flatten(1),
+        nn.Linear(24, 7),
+        nn.Sigmoid(),
+        nn.Linear(7, 4),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_convolutional_models_get_what_autograd_gives(name: str, loss: str) -> None:
+    model = copy.deepcopy(nn.Sequential(*CONVOLUTIONAL[name])).double()
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 2, 7, 7).double(), torch.tensor([0, 1, 2, 3, 0])
+    result = bioplaus.backward(model, x, y, rule="backprop", loss=loss)
+    output = model(x)
+    torch.testing.assert_close(result.output, output.detach(), rtol=1e-13, atol=1e-13)
+    value = (
+        F.cross_entropy(output, y)
+        if loss == "cross_entropy"
+        else 0.5 * (output - F.one_hot(y, 4)).square().sum(1).mean()
+    )
+    gradients = torch.autograd.grad(value, list(model.parameters()))
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ([nn.Conv2d(2, 4, 3, groups=2)], r"module 0 \(Conv2d\): groups=2"),
+        ([nn.Conv2d(2, 4, 3, dilation=2)], r"dilation=\(2, 2\)"),
+        ([nn.Conv2d(2, 4, 3, padding_mode="reflect", padding=1)], "padding_mode='reflect'"),
+        ([nn.Conv2d(2, 4, 3, padding="same")], "padding='same'"),
+        ([nn.Conv2d(2, 4, (3, 2))], r"kernel_size=\(3, 2\)"),
+        ([nn.Conv2d(2, 4, 3, stride=(1, 2))], r"stride=\(1, 2\)"),
+        ([nn.Conv2d(3, 4, 3)], "reads 3 channels"),
+        ([nn.Conv2d(2, 4, 9)], "9 x 9 kernel does not fit"),
+        ([nn.MaxPool2d(2, ceil_mode=True)], r"module 0 \(MaxPool2d\): ceil_mode=True"),
+        ([nn.MaxPool2d(3, padding=1)], "padding=1"),
+        ([nn.AvgPool2d(2, divisor_override=3)], "divisor_override=3"),
+        ([nn.ConvTranspose2d(2, 4, 3)], r"module 0 \(ConvTranspose2d\): no learning rule"),
+        ([nn.Conv2d(2, 4, 3), nn.Linear(4, 4)], r"module 1 \(Linear\).*Flatten before"),
+        ([nn.Conv2d(2, 4, 3), nn.Flatten(2)], r"module 1 \(Flatten\)"),
+        ([nn.Conv2d(2, 4, 3), nn.Flatten(), nn.ReLU()], r"module 2 \(ReLU\)"),
+        ([nn.Conv2d(2, 4, 3)], "not a vector"),
+        ([nn.AvgPool2d(2), nn.Flatten()], "nothing to train"),
+    ],
+)
+def test_convolutional_models_that_have_no_place(modules: list[nn.Module], message: str) -> None:
+    x = torch.randn(5, 2, 7, 7)
     with pytest.raises(BioplausError, match=message):
         bioplaus.backward(nn.Sequential(*modules), x, torch.zeros(5).long(), rule="backprop")
 

@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bioplaus import streams
 from bioplaus.streams import Stream, philox, random_normal, random_uniform, random_words
 
 SEEDS = range(10)
@@ -107,11 +108,18 @@ def test_neighbours_and_halves_are_uncorrelated(seed: int) -> None:
             assert abs(correlation) < 4.5 / math.sqrt(40_000 - lag)
 
 
-def test_the_extremes_of_the_uniform_stay_open() -> None:
+@pytest.mark.parametrize("word", [0, FULL])
+def test_extreme_words_stay_inside_the_open_interval(
+    word: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extreme(keys: Tensor, position: Tensor | int, count: int) -> Tensor:
+        return torch.full((*keys.shape[:-1], count), word)
+
+    monkeypatch.setattr(streams, "random_words", extreme)
     key = torch.zeros(2, dtype=torch.int64)
-    least, most = ((torch.tensor(w).double() + 0.5) * 2.0**-32 for w in (0, FULL))
-    assert 0 < float(least) < float(most) < 1
-    assert random_normal(key, 0, (1001,)).isfinite().all()
+    uniform = random_uniform(key, 0, (4,))
+    assert ((uniform > 0) & (uniform < 1)).all()
+    assert random_normal(key, 0, (4,)).isfinite().all()
 
 
 def test_names_seeds_and_positions_give_other_numbers() -> None:

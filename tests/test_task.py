@@ -113,3 +113,85 @@ def test_content_leaves_out_what_does_not_change_results(tiny: Path) -> None:
     renamed = task.model_copy(update={"name": "other", "description": "other"})
     assert renamed.content() == task.content()
     assert task.updated({"batch_size": 25}).content() != task.content()
+
+
+CONV = """
+    {{ type = "conv2d", channels = 4, kernel = {kernel} }},
+    {between}
+    {{ type = "dense", units = 10 }},
+"""
+
+
+def conv_task(tiny: Path, layers: str) -> Path:
+    head, _, _ = tiny.read_text().partition("layers = [")
+    tiny.write_text(f"{head}layers = [{layers}]\n")
+    return tiny
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (CONV.format(kernel=9, between=""), r"layer 1 \(conv2d\): a 9 x 9 kernel does not fit"),
+        (CONV.format(kernel=3, between=""), r"layer 2 \(dense\).*\(4, 6, 6\): put a flatten"),
+        (
+            CONV.format(kernel=3, between='{ type = "max_pool2d", kernel = 7 },'),
+            r"layer 2 \(max_pool2d\): a 7 x 7 kernel does not fit on an input of 6 x 6",
+        ),
+        (
+            CONV.format(
+                kernel=3,
+                between='{ type = "flatten" }, { type = "conv2d", channels = 2, kernel = 1 },',
+            ),
+            r"layer 3 \(conv2d\).*\(channels, height, width\).*\(144,\)",
+        ),
+        ('{ type = "conv2d", channels = 4, kernel = 3 }', r"\(4, 6, 6\), not a vector"),
+        ('{ type = "dense", units = 10, kernel = 3 }', "layers.0.dense.kernel: Extra"),
+        ('{ type = "max_pool2d", kernel = 2, units = 3 }', "layers.0.max_pool2d.units: Extra"),
+        ('{ type = "conv2d", channels = 3 }', "layers.0.conv2d.kernel: Field required"),
+        ('{ type = "conv2d", channels = 3, kernel = 3, stride = 0 }', "conv2d.stride: .*given: 0"),
+        ('{ type = "conv2", channels = 3, kernel = 3 }', "did you mean conv2d"),
+        ('{ type = ["dense"], units = 3 }', r"unknown layer type \['dense'\]"),
+        ("3", "layers.0"),
+    ],
+)
+def test_impossible_layers_say_what_is_wrong(tiny: Path, layers: str, message: str) -> None:
+    with pytest.raises(BioplausError, match=message):
+        read_task(str(conv_task(tiny, layers))).build_network()
+
+
+def test_a_layer_table_without_a_type_is_dense(tiny: Path) -> None:
+    before = read_task(str(tiny))
+    tiny.write_text(tiny.read_text().replace('type = "dense", ', ""))
+    assert read_task(str(tiny)).content() == before.content()
+
+
+def test_content_of_a_layer_is_what_its_kind_has() -> None:
+    def content(name: str) -> object:
+        network = read_task(name).content()["network"]
+        assert isinstance(network, dict)
+        return network["layers"]
+
+    active = {"activation": "tanh", "bias": True}
+    assert content("digits-mlp") == [
+        {"type": "dense", "units": 64} | active,
+        {"type": "dense", "units": 64} | active,
+        {"type": "dense", "units": 10, "activation": "identity", "bias": True},
+    ]
+    relu = {"activation": "relu", "bias": True, "stride": 1, "padding": 1, "kernel": 3}
+    assert content("digits-conv") == [
+        {"type": "conv2d", "channels": 8} | relu,
+        {"type": "max_pool2d", "kernel": 2},
+        {"type": "conv2d", "channels": 16} | relu,
+        {"type": "max_pool2d", "kernel": 2},
+        {"type": "flatten"},
+        {"type": "dense", "units": 10, "activation": "identity", "bias": True},
+    ]
+
+
+def test_mnist_conv_has_the_shapes_of_lenet() -> None:
+    for name in ("mnist-conv", "fashion-mnist-conv"):
+        task = read_task(name)
+        shapes = [layer.out_shape for layer in task.build_network().layers]
+        assert shapes[:5] == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (400,)]
+        assert shapes[5:] == [(120,), (84,), (10,)]
+        assert (task.loss, task.validation) == ("cross_entropy", 5000)

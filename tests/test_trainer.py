@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bioplaus.activations import parse_activation
 from bioplaus.dataset import Split
-from bioplaus.layers import Dense
+from bioplaus.layers import Dense, Params
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
@@ -187,6 +187,43 @@ def test_refresh_is_called_for_each_replica_every_so_many_steps() -> None:
     assert torch.equal(run.state.aux["b"], torch.zeros(2, 2, dtype=torch.float64))
     drawn = run._noise.at(2)["n"] + run._noise.at(3)["n"]
     assert torch.allclose(run.state.memory["m"], 7 + drawn, atol=1e-14)
+
+
+@pytest.mark.parametrize("field", ["grads", "penalty", "aux_grads"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_strides_of_what_a_rule_returns_do_not_matter(optimizer: str, field: str) -> None:
+    def padded(t: Tensor) -> Tensor:
+        return torch.cat([t, t[..., :1]], dim=-1)[..., :-1]
+
+    class Mirrored(load("rule", "backprop")):  # type: ignore[misc]
+        """Backprop whose auxiliary gradients, and penalty, are its gradients."""
+
+        strided = False
+
+        def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+            return State(aux=dict(params), memory={})
+
+        def update(self, *args: object) -> Update:
+            grads = super().update(*args).grads
+            penalty = grads if field == "penalty" else {}
+            update = super().update(*args)._replace(penalty=penalty, aux_grads=grads)
+            if not self.strided:
+                return update
+            return update._replace(**{field: {k: padded(g) for k, g in grads.items()}})
+
+    class Strided(Mirrored):
+        strided = True
+
+    runs = [
+        trainer(kind.configured(), [0, 3], optimizer=OptimizerSpec(name=optimizer, lr=1e-2))
+        for kind in (Mirrored, Strided)
+    ]
+    for run in runs:
+        run.train()
+    plain, strided = runs
+    for name in plain.params:
+        assert torch.equal(plain.params[name], strided.params[name])
+        assert torch.equal(plain.state.aux[name], strided.state.aux[name])
 
 
 def test_a_replica_that_diverges_is_noted_and_the_others_go_on() -> None:

@@ -1,0 +1,169 @@
+"""The layer tables of task files: each kind of layer with the fields that are its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import prod
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from bioplaus.activations import Activation, parse_activation
+from bioplaus.errors import ConfigError, closest
+from bioplaus.layers import Dense, Layer, Shape, Tower
+from bioplaus.pooling import AvgPool2d, Flatten, MaxPool2d
+from bioplaus.spatial import Conv2d
+
+
+class _Spec(BaseModel):
+    """One layer; its input is the layer below."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reads_vectors: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, below: Shape) -> Layer:
+        """The layer on an input of that shape; ConfigError where it does not fit."""
+
+
+class _Active(_Spec):
+    """A layer with weights and an activation."""
+
+    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
+    bias: bool = True
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    @property
+    def function(self) -> Activation:
+        """The activation itself."""
+        return parse_activation(self.activation)
+
+
+class DenseSpec(_Active):
+    """All-to-all weights."""
+
+    type: Literal["dense"] = "dense"
+    units: int = Field(gt=0)
+    reads_vectors: ClassVar[bool] = True
+
+    def build(self, below: Shape) -> Layer:
+        return Dense(_width(self.type, below), self.units, self.function, self.bias)
+
+
+class TowerSpec(_Active):
+    """Square weights on the first units below (GAIT-prop)."""
+
+    type: Literal["tower"] = "tower"
+    units: int = Field(gt=0)
+    reads_vectors: ClassVar[bool] = True
+
+    def build(self, below: Shape) -> Layer:
+        return Tower(_width(self.type, below), self.units, self.function, self.bias)
+
+
+class Conv2dSpec(_Active):
+    """A convolution with a square kernel."""
+
+    type: Literal["conv2d"] = "conv2d"
+    channels: int = Field(gt=0)
+    kernel: int = Field(gt=0)
+    stride: int = Field(1, gt=0)
+    padding: int = Field(0, ge=0)
+    reads: int | None = Field(
+        None, gt=0, description="only the first channels below are read; default all"
+    )
+
+    def build(self, below: Shape) -> Layer:
+        return Conv2d(
+            below,
+            self.channels,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.function,
+            self.bias,
+            self.reads,
+        )
+
+
+class MaxPool2dSpec(_Spec):
+    """The largest value of each square window."""
+
+    type: Literal["max_pool2d"] = "max_pool2d"
+    kernel: int = Field(gt=0)
+    stride: int | None = Field(None, gt=0, description="default: the kernel")
+
+    def build(self, below: Shape) -> Layer:
+        return MaxPool2d(below, self.kernel, self.stride)
+
+
+class AvgPool2dSpec(_Spec):
+    """The mean of each square window."""
+
+    type: Literal["avg_pool2d"] = "avg_pool2d"
+    kernel: int = Field(gt=0)
+    stride: int | None = Field(None, gt=0, description="default: the kernel")
+
+    def build(self, below: Shape) -> Layer:
+        return AvgPool2d(below, self.kernel, self.stride)
+
+
+class FlattenSpec(_Spec):
+    """Images as vectors."""
+
+    type: Literal["flatten"] = "flatten"
+
+    def build(self, below: Shape) -> Layer:
+        return Flatten(below)
+
+
+_KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten")
+
+
+def _with_type(table: object) -> object:
+    """A table without a type is a dense layer's."""
+    if not isinstance(table, dict):
+        return table
+    kind = table.get("type", "dense")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), _KINDS)}")
+    return {**table, "type": kind}
+
+
+LayerSpec = Annotated[
+    Annotated[
+        DenseSpec | TowerSpec | Conv2dSpec | MaxPool2dSpec | AvgPool2dSpec | FlattenSpec,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(_with_type),
+]
+
+
+def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, ...]:
+    """The layers one upon the other; ConfigError naming the one that does not fit.
+
+    A network of vectors reads images flattened.
+    """
+    layers: list[Layer] = []
+    shape = (prod(in_shape),) if specs[0].reads_vectors else in_shape
+    for number, spec in enumerate(specs, 1):
+        try:
+            layers.append(spec.build(shape))
+        except ConfigError as error:
+            raise ConfigError(f"layer {number} ({spec.type}): {error}") from None
+        shape = layers[-1].out_shape
+    return tuple(layers)
+
+
+def _width(kind: str, below: Shape) -> int:
+    if len(below) != 1:
+        raise ConfigError(
+            f"a {kind} layer reads a vector, but the layer below gives the shape {below}: "
+            "put a flatten layer between them"
+        )
+    return below[0]

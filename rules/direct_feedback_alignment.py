@@ -1,0 +1,77 @@
+"""Direct feedback alignment: the output's error goes straight to every layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bioplaus.layers import Params
+from bioplaus.network import Network
+from bioplaus.profile import Citation, Plausibility
+from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.streams import Stream
+
+from .feedback import FixedFeedbackConfig
+
+
+class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
+    """Direct feedback alignment: e_l = B_l d_L with fixed random B_l from the output to layer l.
+
+    d_l = D_l * e_l for l < L. B_l is a matrix of as many rows as layer l has units,
+    whatever their arrangement (n_l x n_L): B_l d_L is reshaped to a convolution's channels
+    and positions. Layers without parameters learn nothing and have no B_l; their d_l is 0.
+    """
+
+    name = "direct-feedback-alignment"
+    Config = FixedFeedbackConfig
+    citation = Citation(
+        authors="Nøkland",
+        title="Direct feedback alignment provides learning in deep neural networks",
+        year=2016,
+        venue="NeurIPS 29",
+        identifier="arXiv:1609.01596",
+    )
+
+    @property
+    def plausibility(self) -> Plausibility:
+        return Plausibility(
+            weight_transport="none",
+            phases="one broadcast of the output's error",
+            update_locking=True,
+            backward_locking=False,
+            local=True,
+            needs_derivative="transport",
+            signed_errors="yes",
+            auxiliary="feedback weights B_l from the output to every layer",
+            note="of the slopes, only the output's is in what is broadcast",
+        )
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        outputs = math.prod(net.layers[-1].out_shape)
+        init = self.config.feedback()
+        parts = (
+            {
+                "feedback": init.weight(
+                    stream.at("feedback", l + 1), math.prod(layer.out_shape), outputs
+                )
+            }
+            if net.at(params, l)
+            else {}
+            for l, layer in enumerate(net.layers[:-1])
+        )
+        return State(aux={}, memory=net.join(parts))
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        top = fwd.trace[-1].slope * fwd.error
+        return [*(_broadcast(fwd, l, top) for l in range(fwd.net.depth - 1)), top]
+
+
+def _broadcast(fwd: ForwardPass, l: int, top: Tensor) -> Tensor:
+    """D_l * (B_l d_L)."""
+    slope = fwd.trace[l].slope
+    feedback = fwd.net.at(fwd.state.memory, l)
+    if not feedback:
+        return torch.zeros_like(slope)
+    return slope * (top @ feedback["feedback"].T).reshape(slope.shape)

@@ -1,0 +1,74 @@
+"""Feedback weights: what the rules of the feedback-alignment family have in common.
+
+e_{l-1} = B_l d_l for l = 2..L, with weights B_l in the place of W_l^T. B_l is kept
+shaped like W_l and goes to the layer's `adjoint` in its place, so a convolution's
+feedback is a kernel. There are no feedback biases and there is no B_1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from pydantic import Field
+
+from bioplaus.layers import Init, Params, Shape
+from bioplaus.network import Network
+from bioplaus.rule import RuleConfig
+from bioplaus.streams import Stream
+
+
+class FixedFeedbackConfig(RuleConfig):
+    """Feedback weights that stay as they are drawn, which the BioTorch code does like this."""
+
+    feedback_gain: float = Field(
+        1.0,
+        gt=0,
+        description="feedback weights are uniform with variance gain^2 2 / (fan_in + fan_out)",
+    )
+
+    def feedback(self) -> Init:
+        """The distribution of the feedback weights."""
+        return Init("xavier_uniform", self.feedback_gain)
+
+
+class LearnedFeedbackConfig(RuleConfig):
+    """Feedback weights that learn; the code of Akrout et al. (2019) starts them like this."""
+
+    feedback_gain: float = Field(
+        1.0,
+        gt=0,
+        description="feedback weights start normal with variance gain^2 / (fan_in + fan_out)",
+    )
+
+    def feedback(self) -> Init:
+        """The distribution of the feedback weights at the start."""
+        return Init("xavier_normal", math.sqrt(0.5) * self.feedback_gain)
+
+
+def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
+    """Feedback weights for every layer above the first, shaped like its forward weights."""
+    parts = (
+        {
+            name: tensor
+            for name, tensor in layer.init(stream.at("feedback", l + 1), init).items()
+            if name == "weight"
+        }
+        for l, layer in enumerate(net.layers)
+        if l > 0
+    )
+    return net.join(parts, first=1)
+
+
+@lru_cache(maxsize=16)
+def feedback_shapes(net: Network) -> Mapping[str, Shape]:
+    """The shapes of `random_feedback`; remembered, since a draw is how to learn them."""
+    drawn = random_feedback(net, Stream(0), Init("xavier_uniform"))
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in drawn.items()})
+
+
+def xavier_scale(shape: Shape) -> float:
+    """sqrt(2 / (fan_in + fan_out)) of weights (n_out, n_in) or kernels (n_out, n_in, ...)."""
+    return math.sqrt(2 / ((shape[0] + shape[1]) * math.prod(shape[2:])))

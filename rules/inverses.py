@@ -1,0 +1,106 @@
+"""The inverses that bring targets down: exact ones, and GAIT-prop's learned affine ones.
+
+g_l(v) = V_l (f^{-1}(v) - c_l) maps an activity of layer l to the one below that explains
+it. Exactly, V_l = W_l^{-1} and c_l = b_l. Learned, V_l is kept transposed, shaped like
+W_l, so that V_l d is the layer's `adjoint` with V_l^T for feedback weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from bioplaus.layers import Init, Params
+from bioplaus.network import Network
+from bioplaus.rule import ForwardPass
+from bioplaus.streams import Stream
+
+from .sweep import Transport
+
+Inverse = Callable[[int, Tensor], Tensor]
+"""(l, v) -> g_l(v): the activity below layer l, counted from 0, that explains v."""
+
+
+def why_not_invertible(net: Network) -> str | None:
+    """None where targets can be inverted down to layer 1's output; layer 1 is never inverted."""
+    for l, layer in enumerate(net.layers[1:], start=2):
+        reason = layer.why_not_invertible()
+        if reason is None and not layer.activation.invertible:
+            reason = f"its activation {layer.activation} has no inverse"
+        if reason:
+            return f"it inverts every layer above the first, and layer {l} cannot be: {reason}"
+    return None
+
+
+def exact_transport(fwd: ForwardPass) -> Transport:
+    """W_l^{-1} d; zero on units that layer l does not read."""
+
+    def transport(l: int, d: Tensor) -> Tensor:
+        return fwd.net.layers[l].solve(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, d)
+
+    return transport
+
+
+def exact_inverse(fwd: ForwardPass) -> Inverse:
+    """g_l(v) = W_l^{-1} (f^{-1}(v) - b_l); units that layer l does not read keep their h."""
+
+    def inverse(l: int, v: Tensor) -> Tensor:
+        layer = fwd.net.layers[l]
+        a = layer.activation.inverse(v)
+        return layer.preimage(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, a)
+
+    return inverse
+
+
+def why_not_learnable(net: Network) -> str | None:
+    """None where an affine inverse of every layer above the first can be learned."""
+    for l, layer in enumerate(net.layers[1:], start=2):
+        reason = layer.why_not_reversible()
+        if reason is None and not layer.activation.invertible:
+            reason = f"its activation {layer.activation} has no inverse"
+        if reason:
+            return f"it inverts every layer above the first, and layer {l} cannot be: {reason}"
+    return None
+
+
+def initial_affine_inverse(net: Network, stream: Stream) -> Params:
+    """V_l^T of variance 2 / (fan_in + fan_out) and c_l = 0, for every layer above the first."""
+    init = Init("xavier_normal")
+    layers = enumerate(net.layers[1:], start=2)
+    return net.join((layer.init(stream.at("inverse", l), init) for l, layer in layers), first=1)
+
+
+def affine_inverse(fwd: ForwardPass) -> Inverse:
+    """g_l(v) = V_l (f^{-1}(v) - c_l); units that layer l does not read keep their h."""
+
+    def inverse(l: int, v: Tensor) -> Tensor:
+        layer, step, learned = fwd.net.layers[l], fwd.trace[l], fwd.net.at(fwd.state.aux, l)
+        drive = _less_bias(fwd, l, layer.activation.inverse(v))
+        below = layer.adjoint(learned, step.residuals, drive)
+        return layer.write(step.input, layer.read(below))
+
+    return inverse
+
+
+def affine_inverse_grad(fwd: ForwardPass, l: int) -> Params:
+    """Gradient of 1/2 <||r||^2>, r = g_l(h_l) - h_{l-1}, at V_l^T and c_l.
+
+    gV_l = <r (f^{-1}(h_l) - c_l)^T>, gc_l = -<V_l^T r>; zero at the exact inverse.
+    """
+    layer, step, learned = fwd.net.layers[l], fwd.trace[l], fwd.net.at(fwd.state.aux, l)
+    drive = _less_bias(fwd, l, step.preactivation)  # f^{-1}(h_l) is a_l
+    r = layer.adjoint(learned, step.residuals, drive) - step.input
+    # as an input of the layer: what it does not read of r, it leaves out here too
+    unbiased = {name: tensor for name, tensor in learned.items() if name != "bias"}
+    image, residuals = layer.forward(unbiased, r)
+    grads = layer.weight_grad(residuals, drive)
+    if "bias" in learned:
+        grads["bias"] = -layer.weight_grad(residuals, image)["bias"]
+    return grads
+
+
+def _less_bias(fwd: ForwardPass, l: int, a: Tensor) -> Tensor:
+    """a - c_l; c_l has a layer's one value for each unit, or for each channel."""
+    c = fwd.net.at(fwd.state.aux, l).get("bias")
+    return a if c is None else a - c.reshape(-1, *(1 for _ in a.shape[2:]))

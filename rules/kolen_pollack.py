@@ -1,0 +1,70 @@
+"""Kolen-Pollack: feedback weights that get the forward weights' updates come to mirror them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bioplaus.layers import Params
+from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
+from bioplaus.profile import Citation, Plausibility
+from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.streams import Stream
+
+from .feedback import LearnedFeedbackConfig, random_feedback
+from .sweep import adjoint_transport, backward_sweep
+
+
+class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
+    """Kolen-Pollack: e_{l-1} = B_l (D_l e_l), where B_l learns by W_l's own update and decay.
+
+        W_l <- W_l - eta (gW_l + lambda W_l),   gW_l = <d_l h_{l-1}^T>
+        B_l <- B_l - eta (gW_l^T + lambda B_l)
+
+    so that W_l - B_l^T shrinks by the factor 1 - eta lambda at every step. That takes one
+    and the same optimizer for both, with a decay: SGD's (with momentum the difference has
+    the same momentum) or AdamW's. With Adam's L2 term, which is divided by each weight's
+    own scale, or without decay, B_l does not converge to W_l^T; nor does it where W_l alone
+    is clipped or gets a penalty.
+    """
+
+    name = "kolen-pollack"
+    Config = LearnedFeedbackConfig
+    citation = Citation(
+        authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",
+        title="Deep learning without weight transport",
+        year=2019,
+        venue="NeurIPS 32",
+        identifier="arXiv:1904.05391",
+        equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
+        "without weight transport",
+    )
+
+    @property
+    def plausibility(self) -> Plausibility:
+        return Plausibility(
+            weight_transport="none",
+            phases="one backward pass",
+            update_locking=True,
+            backward_locking=True,
+            local=True,
+            needs_derivative="transport",
+            signed_errors="yes",
+            auxiliary="learned feedback weights B_l, weight decay on both",
+            note="the two synapses of a pair see the same product of activities",
+        )
+
+    @property
+    def optimizer(self) -> OptimizerSpec:
+        """SGD with decay, as the code of unibe-cns/sal-code trains this rule on both weights."""
+        return OptimizerSpec(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-3)
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        return State(aux=random_feedback(net, stream, self.config.feedback()), memory={})
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.aux))
+
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        # copies: a caller may scale or zero gradients in place
+        return {name: grads[name].clone() for name in fwd.state.aux}

@@ -1,0 +1,92 @@
+"""Sign symmetry: feedback weights share the signs of the forward weights, not their size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bioplaus.layers import Init, Params
+from bioplaus.network import Network
+from bioplaus.profile import Citation, Plausibility
+from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.streams import Stream
+
+from .feedback import feedback_shapes, random_feedback, xavier_scale
+from .sweep import adjoint_transport, backward_sweep
+
+
+class SignSymmetryConfig(RuleConfig):
+    magnitude: Literal["uniform", "fixed", "batch"] = Field(
+        "uniform",
+        description="|B_l|: one scale for all (uSF), random but fixed (frSF), or drawn afresh "
+        "for every batch (brSF)",
+    )
+
+
+class SignSymmetry(LayeredRule[SignSymmetryConfig]):
+    """Sign symmetry: e_{l-1} = B_l (D_l e_l) with B_l = |M_l| * sign(W_l)^T.
+
+    |M_l| = s_l = sqrt(2 / (fan_in + fan_out)), the deviation of Xavier's initial weights
+    ("uniform"; a convolution's fans count its kernel's positions); or |M_l| of a Xavier
+    uniform M_l, drawn once ("fixed") or for every batch ("batch"). sign(0) = 0.
+    """
+
+    name = "sign-symmetry"
+    Config = SignSymmetryConfig
+    citation = Citation(
+        authors="Liao, Leibo and Poggio",
+        title="How important is weight symmetry in backpropagation?",
+        year=2016,
+        venue="AAAI 30",
+        identifier="arXiv:1510.05067",
+        equations="the scale s_l: Xiao et al., arXiv:1811.03567; uSF, frSF, brSF as in BioTorch",
+    )
+
+    @property
+    def plausibility(self) -> Plausibility:
+        return Plausibility(
+            weight_transport="sign",
+            phases="one backward pass",
+            update_locking=True,
+            backward_locking=True,
+            local=True,
+            needs_derivative="transport",
+            signed_errors="yes",
+            auxiliary="feedback weights with the signs of the forward weights",
+        )
+
+    def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
+        if self.config.magnitude != "batch":
+            return {}
+        return {name: NoiseSpec(shape, "uniform") for name, shape in feedback_shapes(net).items()}
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        if self.config.magnitude != "fixed":
+            return State({}, {})
+        drawn = random_feedback(net, stream, Init("xavier_uniform"))
+        return State(aux={}, memory={name: m.abs() for name, m in drawn.items()})
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        return backward_sweep(fwd, adjoint_transport(fwd, self._feedback(fwd)))
+
+    def _feedback(self, fwd: ForwardPass) -> Params:
+        """B_l of every layer above the first, shaped like W_l."""
+        weights = (fwd.net.at(fwd.params, l).get("weight") for l in range(1, fwd.net.depth))
+        parts: list[Params] = [
+            {} if w is None else {"weight": self._size(fwd, l, w) * torch.sign(w)}
+            for l, w in enumerate(weights, 1)
+        ]
+        return fwd.net.join(parts, first=1)
+
+    def _size(self, fwd: ForwardPass, l: int, weight: Tensor) -> Tensor | float:
+        """|M_l|, or the one scale s_l."""
+        if self.config.magnitude == "fixed":
+            return fwd.net.at(fwd.state.memory, l)["weight"]
+        scale = xavier_scale(tuple(weight.shape))
+        if self.config.magnitude == "uniform":
+            return scale
+        # |M| of a uniform M with deviation s is uniform on (0, sqrt(3) s)
+        return 3**0.5 * scale * fwd.net.at(fwd.noise, l)["weight"]

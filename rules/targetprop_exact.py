@@ -1,0 +1,49 @@
+"""Target propagation with exact inverses: the TP baseline of the GAIT-prop paper.
+
+The whole target is inverted (eta_t = 1), t_{l-1} = W_l^{-1} (f^{-1}(t_l) - b_l), and every
+layer learns towards its target, d_l = D_l (h_l - t_l). With the squared error t_L is the
+label itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bioplaus.optim import OptimizerSpec
+from bioplaus.profile import Citation
+
+from .targetprop import TargetProp, TargetPropConfig
+
+
+class TargetPropExactConfig(TargetPropConfig):
+    """Defaults are the GAIT-prop authors' (run.py, --algorithm=TP)."""
+
+    inverse: Literal["learned", "exact"] = Field(
+        "exact", description="learned: g_l(v) = f(V_l v + c_l); exact: the layer inverted"
+    )
+    target_step: float = Field(1.0, gt=0, description="eta_t, how far the top target is moved")
+    ortho: float = Field(1000.0, ge=0, description="strength of the orthogonality regulariser")
+
+
+class TargetPropExact(TargetProp):
+    """Target propagation with exact inverses: the whole target, inverted layer by layer."""
+
+    name = "targetprop-exact"
+    preset_of = "targetprop"
+    Config = TargetPropExactConfig
+    citation = Citation(
+        authors="Ahmad, van Gerven and Ambrogioni",
+        title="GAIT-prop: A biologically plausible learning rule derived from "
+        "backpropagation of error",
+        year=2020,
+        venue="NeurIPS 33",
+        identifier="arXiv:2006.06438",
+        equations="its TP baseline",
+    )
+
+    @property
+    def optimizer(self) -> OptimizerSpec:
+        """The authors' (run.py)."""
+        return OptimizerSpec(name="adam", lr=1e-5, betas=(0.9, 0.99))
