@@ -110,7 +110,7 @@ def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> 
 
 def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: Task) -> Experiment:
     """Task default < the rule's recommendation < what was set."""
-    recommended = rule.optimizer or task.optimizer
+    recommended = rule.optimizer_on(task.build_network()) or task.optimizer
     optimizer = recommended.updated(chosen.optimizer)
     own = rule.aux_optimizer
     recommended_aux = optimizer if own == "same" else own

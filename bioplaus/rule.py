@@ -122,6 +122,10 @@ class LearningRule(ABC, Generic[C]):
         """The optimizer recommended for the network, the paper's say; None for the task's."""
         return None
 
+    def optimizer_on(self, net: Network) -> OptimizerSpec | None:
+        """`optimizer`, for a rule whose recommendation depends on the network or its loss."""
+        return self.optimizer
+
     @property
     def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
         """The optimizer of `state.aux`; "same" has the network's settings."""
