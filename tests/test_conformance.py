@@ -52,6 +52,7 @@ RULES = registry.names("rule")
 NETWORKS = {
     "square": make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     "rectangular": make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
+    "sigmoid": make_network((7, 6, 5, 4), "sigmoid", "mse"),
     "tower": make_network((8, 8, 6, 4), "leaky_relu(0.1)", "mse", kind="tower"),
     "convolutional": make_convolutional(),
 }
