@@ -20,7 +20,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.streams import Stream
 
 from .relaxation import (
@@ -94,6 +94,10 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
     def optimizer_on(self, net: Network) -> OptimizerSpec:
         """Twice that under the squared error, which the authors define without the 1/2."""
         return self.optimizer.updated({"lr": 0.064}) if net.loss.name == "mse" else self.optimizer
+
+    @property
+    def aux_optimizer(self) -> AuxOptimizer:
+        return "same" if self.config.backward == "learned" else None
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         return backward_state(net, stream, self.config.backward, self.config.feedback_gain)

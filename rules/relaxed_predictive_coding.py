@@ -25,7 +25,15 @@ from bioplaus.layers import Params
 from bioplaus.network import Network, Trace
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, ForwardPass, LearningRule, RuleConfig, State, Update
+from bioplaus.rule import (
+    AuxOptimizer,
+    Batch,
+    ForwardPass,
+    LearningRule,
+    RuleConfig,
+    State,
+    Update,
+)
 from bioplaus.streams import Stream
 
 from .relaxation import (
@@ -101,6 +109,10 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
     def optimizer(self) -> OptimizerSpec:
         """Published: SGD of rate 5e-4, times 2, on the sum over batches of 64."""
         return OptimizerSpec(name="sgd", lr=0.064)
+
+    @property
+    def aux_optimizer(self) -> AuxOptimizer:
+        return "same" if self.config.backward == "learned" or self.config.dense_errors else None
 
     def supports(self, net: Network) -> str | None:
         for l, layer in enumerate(net.layers[:-1], start=1):
