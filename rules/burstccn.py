@@ -26,7 +26,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.streams import Stream
 
 
@@ -93,9 +93,11 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         return OptimizerSpec(name="sgd", lr=1.0)
 
     @property
-    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
+    def aux_optimizer(self) -> AuxOptimizer:
         if self.config.burst_feedback == "kolen-pollack":
             return "same"
+        if self.config.event_feedback == "matched":
+            return None
         return OptimizerSpec(name="sgd", lr=self.config.event_lr)
 
     def supports(self, net: Network) -> str | None:

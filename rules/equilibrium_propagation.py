@@ -28,7 +28,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
+from bioplaus.rule import AuxOptimizer, Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.streams import Stream
 
 from .equilibrium import Circuit, Nudge, Phase, States, relaxing_stages
@@ -94,6 +94,10 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
     @property
     def optimizer(self) -> OptimizerSpec:
         return OptimizerSpec(name="adam", lr=5e-4)
+
+    @property
+    def aux_optimizer(self) -> AuxOptimizer:
+        return None if self.config.feedback == "symmetric" else "same"
 
     def supports(self, net: Network) -> str | None:
         relaxing = relaxing_stages(net)

@@ -20,7 +20,7 @@ from bioplaus.layers import LayerTrace, Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, ForwardPass, LayeredRule, RuleConfig, State, Update
+from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
 
 from .sweep import adjoint_transport, backward_sweep
 
@@ -75,12 +75,9 @@ class LayerwiseFeedbackPropagation(LayeredRule[RuleConfig]):
         rewarded = fwd._replace(trace=(*steps, top._replace(slope=torch.ones_like(top.slope))))
         return backward_sweep(rewarded, adjoint_transport(rewarded, fwd.params))
 
-    def update(
-        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
-    ) -> Update:
-        update = super().update(net, params, state, batch, noise)
-        gated = {name: params[name].abs() * grad for name, grad in update.grads.items()}
-        return update._replace(grads=gated)
+    def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
+        grads = super().weight_grads(fwd, deltas)
+        return {name: fwd.params[name].abs() * grad for name, grad in grads.items()}
 
 
 def _quotient(step: LayerTrace) -> Tensor:
