@@ -15,6 +15,7 @@ from _networks import (
     SEEDS,
     forward_pass,
     get_rule,
+    make_convolutional,
     make_network,
     random_batch,
     random_params,
@@ -22,12 +23,10 @@ from _networks import (
     run_rule,
     worst,
 )
-from _pairs import MaxOfPairs
 from torch import Tensor
 
-from bioplaus.activations import HardSigmoid, Identity, Sigmoid, parse_activation
-from bioplaus.layers import Dense, Params
-from bioplaus.losses import get_loss
+from bioplaus.activations import HardSigmoid, Identity, parse_activation
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.replicas import (
     batched_objective_grad,
@@ -259,15 +258,13 @@ def test_equilibrium_propagation_without_feedback_predicts_the_forward_pass(seed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_equilibrium_propagation_states_cross_layers_without_weights(seed: int) -> None:
-    """State of 8 units above 16 pre-activations: Phi has s_1 . max of pairs(W_1 x + b_1)."""
-    layers = (Dense(20, 16, Sigmoid()), MaxOfPairs(16), Dense(8, 6, Sigmoid()), Dense(6, 10))
-    net = Network(layers, get_loss("cross_entropy"), 10)
+def test_equilibrium_propagation_tends_to_the_gradient_through_convolutions(seed: int) -> None:
+    """Pooling inside the primitive: Phi has s_1 . max_pool(W_1 * x + b_1)."""
+    net = make_convolutional("sigmoid")
     params = {
-        name: 0.3 * Stream(seed).at("test", name).normal(t.shape)
-        for name, t in net.init(Stream(seed)).items()
+        name: 0.5 * tensor for name, tensor in random_params(net, seed, scheme="gaussian").items()
     }
-    batch = seeded(seed)[1]
+    batch = random_batch(net, 8, seed)
     options = {"free_steps": 100, "nudged_steps": 100}
     update = run_rule(NAME, net, params, batch, beta=1e-4, **options)
     rule = get_rule(NAME, **options)

@@ -13,21 +13,18 @@ from _networks import (
     autograd_grads,
     forward_pass,
     get_rule,
+    make_convolutional,
     make_network,
     random_batch,
     random_params,
     run_rule,
     worst,
 )
-from _pairs import MaxOfPairs
 from torch import Tensor
 
-from bioplaus.activations import Identity, Relu
-from bioplaus.layers import Dense, Params
-from bioplaus.losses import get_loss
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.rule import Batch, LayeredRule
-from bioplaus.streams import Stream
 
 NAME = "layerwise-feedback-propagation"
 LEAKY = "leaky_relu(0.1)"
@@ -140,14 +137,9 @@ def test_layerwise_feedback_propagation_gives_nothing_to_units_without_potential
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_layerwise_feedback_propagation_passes_through_layers_without_weights(seed: int) -> None:
-    layers = (Dense(9, 14, Relu()), MaxOfPairs(14), Dense(7, 5, Identity()))
-    net = Network(layers, get_loss("cross_entropy"), 5)
-    params = net.init(Stream(seed))
-    params = {
-        name: Stream(seed).at("test", name).normal(tensor.shape) for name, tensor in params.items()
-    }
-    batch = random_batch(net, 8, seed)
+def test_t_lfp_1_holds_through_convolutions_and_pooling(seed: int) -> None:
+    net = make_convolutional("relu")
+    params, batch = random_params(net, seed, scheme="gaussian"), random_batch(net, 8, seed)
     true = autograd_grads(net, params, batch)
     gated = {name: params[name].abs() * grad for name, grad in true.items()}
     assert worst(run_rule(NAME, net, params, batch).grads, gated) <= EXACT
