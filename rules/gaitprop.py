@@ -29,7 +29,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.streams import Stream
 
 from .inverses import (
@@ -112,8 +112,8 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         return self.config.inverse == "learned"
 
     @property
-    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
-        return OptimizerSpec(name="adam", lr=self.config.inverse_lr) if self._learned else "same"
+    def aux_optimizer(self) -> AuxOptimizer:
+        return OptimizerSpec(name="adam", lr=self.config.inverse_lr) if self._learned else None
 
     def supports(self, net: Network) -> str | None:
         return why_not_learnable(net) if self._learned else why_not_invertible(net)

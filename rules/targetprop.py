@@ -26,7 +26,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
 from bioplaus.streams import Stream
 
 from .inverse_learning import (
@@ -140,7 +140,9 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         return None if self.config.inverse == "exact" else OptimizerSpec(name="adam", lr=2e-4)
 
     @property
-    def aux_optimizer(self) -> OptimizerSpec:
+    def aux_optimizer(self) -> AuxOptimizer:
+        if self.config.inverse == "exact":
+            return None
         if self.config.inverse_loss == "l-drl":
             # plain descent, so that its one step is the batch's several
             return OptimizerSpec(name="sgd", lr=self._inverse_lr)

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from bioplaus import registry
 from bioplaus.activations import Identity, parse_activation
-from bioplaus.layers import LAYERS, Params
+from bioplaus.layers import LAYERS, Dense, Layer, Params
 from bioplaus.losses import Loss, get_loss
 from bioplaus.network import Network
+from bioplaus.pooling import Flatten, MaxPool2d
 from bioplaus.replicas import NoiseSource, Rule, unstack
 from bioplaus.rule import Batch, ForwardPass, State, Update
+from bioplaus.spatial import Conv2d
 from bioplaus.streams import Stream
 
 EXACT = 1e-12
@@ -44,6 +46,21 @@ def make_network(
     return Network(layers, loss, widths[-1] if classes is None else classes)
 
 
+def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") -> Network:
+    """A convolution, max-pooling, a convolution, flatten and a dense layer; 5 layers, 4 classes.
+
+    Under cross-entropy the last is linear.
+    """
+    hidden = parse_activation(activation)
+    top = Identity() if loss == "cross_entropy" else hidden
+    layers: list[Layer] = [Conv2d((2, 5, 4), 3, 2, padding=1, activation=hidden)]
+    layers.append(MaxPool2d(layers[-1].out_shape, 2))
+    layers.append(Conv2d(layers[-1].out_shape, 4, 2, activation=hidden))
+    layers.append(Flatten(layers[-1].out_shape))
+    layers.append(Dense(*layers[-1].out_shape, 4, top))
+    return Network(tuple(layers), get_loss(loss), 4)
+
+
 def random_params(
     net: Network, seed: int, *, scheme: str = "orthogonal", bias: float = 0.5
 ) -> Params:
@@ -53,10 +70,13 @@ def random_params(
         stream = Stream(seed).at("test parameters", name)
         if name.endswith("bias"):
             params[name] = bias * stream.normal(blank.shape)
-        elif scheme == "orthogonal":
-            params[name] = stream.orthogonal(*blank.shape)
         else:
-            params[name] = (2 / sum(blank.shape)) ** 0.5 * stream.normal(blank.shape)
+            rows, columns = blank.flatten(1).shape
+            params[name] = (
+                stream.orthogonal(rows, columns).reshape(blank.shape)
+                if scheme == "orthogonal"
+                else (2 / (rows + columns)) ** 0.5 * stream.normal(blank.shape)
+            )
     return params
 
 

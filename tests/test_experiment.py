@@ -41,19 +41,19 @@ def one(tiny: Path, rule: str = "gaitprop", **settings: object) -> Experiment:
 
 def test_precedence_task_then_rule_then_command_line(tiny: Path) -> None:
     assert one(tiny, "backprop").optimizer.lr == 1e-3
-    exact = {"targetprop.inverse": "exact"}
-    assert plan(["targetprop"], str(tiny), settings=exact)[0].optimizer.lr == 1e-5
-    set_too = exact | {"optimizer.lr": 0.25}
-    chosen = plan(["targetprop"], str(tiny), settings=set_too)[0]
+    assert one(tiny, "targetprop-exact").optimizer.lr == 1e-5
+    chosen = plan(["targetprop-exact"], str(tiny), settings={"optimizer.lr": 0.25})[0]
     assert chosen.optimizer.lr == 0.25
     assert chosen.optimizer.betas == (0.9, 0.99)
-    assert chosen.label == "inverse=exact optimizer.lr=0.25"
+    assert chosen.label == "optimizer.lr=0.25"
 
 
 def test_auxiliary_optimizer_can_be_set(tiny: Path) -> None:
     chosen = plan(["targetprop"], str(tiny), settings={"aux_optimizer.lr": 0.5})[0]
-    assert chosen.aux_optimizer.lr == 0.5
+    assert chosen.aux_optimizer is not None and chosen.aux_optimizer.lr == 0.5
     assert chosen.label == "aux_optimizer.lr=0.5"
+    with pytest.raises(ConfigError, match="gaitprop as configured learns no auxiliary"):
+        plan(["gaitprop"], str(tiny), settings={"aux_optimizer.lr": 0.5})
 
 
 def test_labels_name_what_differs_from_the_defaults(tiny: Path) -> None:
@@ -136,7 +136,6 @@ def test_a_key_covers_what_changes_the_result_and_nothing_else(tiny: Path, tmp_p
         key({"optimizer.lr": 0.1}),
         key({"task.batch_size": 25}),
         key({"task.validation": 900}),
-        key({"aux_optimizer.lr": 0.1}),
     ]
     assert len({same, *different}) == 1 + len(different)
 
