@@ -1,7 +1,7 @@
 """Activation functions with the derivative and inverse that learning rules need.
 
-One convention for all rules and for the reference: at a = 0, relu'(0) = 0 and
-leaky_relu'(0) = slope, as in torch.
+One convention for all rules and for the reference: relu'(0) = 0, leaky_relu'(0) = slope,
+and hard_sigmoid' = 0 at both its kinks, as in torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError
@@ -24,6 +25,7 @@ class Activation(ABC):
     name: ClassVar[str]
     invertible: ClassVar[bool] = False
     zero_at_zero: ClassVar[bool] = True
+    bounded: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, a: Tensor) -> Tensor:
@@ -94,6 +96,7 @@ class LeakyRelu(Activation):
 class Tanh(Activation):
     name = "tanh"
     invertible = True
+    bounded = True
 
     def __call__(self, a: Tensor) -> Tensor:
         return torch.tanh(a)
@@ -109,6 +112,7 @@ class Sigmoid(Activation):
     name = "sigmoid"
     invertible = True
     zero_at_zero = False
+    bounded = True
 
     def __call__(self, a: Tensor) -> Tensor:
         return torch.sigmoid(a)
@@ -121,8 +125,21 @@ class Sigmoid(Activation):
         return torch.logit(h)
 
 
+class HardSigmoid(Activation):
+    """f(a) = a / 2 between 0 and 1: equilibrium propagation's, not torch's hardsigmoid."""
+
+    name = "hard_sigmoid"
+    bounded = True
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return 0.5 * F.hardtanh(a, 0.0, 2.0)
+
+    def slope_at(self, a: Tensor) -> Tensor:
+        return 0.5 * ((a > 0) & (a < 2)).to(a.dtype)
+
+
 ACTIVATIONS: dict[str, type[Activation]] = {
-    kind.name: kind for kind in (Identity, Relu, LeakyRelu, Tanh, Sigmoid)
+    kind.name: kind for kind in (Identity, Relu, LeakyRelu, Tanh, Sigmoid, HardSigmoid)
 }
 
 

@@ -26,7 +26,7 @@ class Experiment:
     task: Task
     rule: Rule
     optimizer: OptimizerSpec
-    aux_optimizer: OptimizerSpec
+    aux_optimizer: OptimizerSpec | None
     precision: str
     label: str
     """What differs from the defaults, for people."""
@@ -46,7 +46,8 @@ class Experiment:
             "rule_version": self.rule.version,
             "options": self.rule.config.model_dump(mode="json"),
             "optimizer": self.optimizer.model_dump(mode="json", exclude_none=True),
-            "aux_optimizer": self.aux_optimizer.model_dump(mode="json", exclude_none=True),
+            "aux_optimizer": self.aux_optimizer
+            and self.aux_optimizer.model_dump(mode="json", exclude_none=True),
             "epochs": self.task.epochs,
             "precision": self.precision,
         }
@@ -110,11 +111,13 @@ def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> 
 
 def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: Task) -> Experiment:
     """Task default < the rule's recommendation < what was set."""
-    recommended = rule.optimizer or task.optimizer
+    recommended = rule.optimizer_on(task.build_network()) or task.optimizer
     optimizer = recommended.updated(chosen.optimizer)
     own = rule.aux_optimizer
     recommended_aux = optimizer if own == "same" else own
-    aux_optimizer = recommended_aux.updated(chosen.aux_optimizer)
+    if chosen.aux_optimizer and recommended_aux is None:
+        raise ConfigError(f"{rule.name} as configured learns no auxiliary parameters to optimize")
+    aux_optimizer = recommended_aux and recommended_aux.updated(chosen.aux_optimizer)
     differences = {
         **_differences(rule.config, type(rule.config)()),
         **_differences(optimizer, recommended, "optimizer."),
@@ -127,8 +130,12 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
     return Experiment(task, rule, optimizer, aux_optimizer, precision, label)
 
 
-def _differences(now: BaseModel, default: BaseModel, prefix: str = "") -> dict[str, object]:
+def _differences(
+    now: BaseModel | None, default: BaseModel | None, prefix: str = ""
+) -> dict[str, object]:
     """The fields that are not at their defaults."""
+    if now is None or default is None:
+        return {}
     defaults = default.model_dump(mode="json")
     return {
         prefix + name: value

@@ -29,6 +29,10 @@ from bioplaus.streams import Stream
 RESERVED_OPTIONS = frozenset({"rule", "loss", "state", "seed"})
 
 
+AuxOptimizer = OptimizerSpec | Literal["same"] | None
+"""Settings of its own, the network's ("same"), or none for a rule without `state.aux`."""
+
+
 class Batch(NamedTuple):
     """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
 
@@ -122,10 +126,14 @@ class LearningRule(ABC, Generic[C]):
         """The optimizer recommended for the network, the paper's say; None for the task's."""
         return None
 
+    def optimizer_on(self, net: Network) -> OptimizerSpec | None:
+        """`optimizer`, for a rule whose recommendation depends on the network or its loss."""
+        return self.optimizer
+
     @property
-    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
-        """The optimizer of `state.aux`; "same" has the network's settings."""
-        return "same"
+    def aux_optimizer(self) -> AuxOptimizer:
+        """The optimizer of `state.aux`: None where there is nothing in it to train."""
+        return None
 
     def supports(self, net: Network) -> str | None:
         """None where this rule can train the network, else the reason why it cannot."""

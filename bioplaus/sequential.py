@@ -16,6 +16,7 @@ from bioplaus.layers import Params
 from bioplaus.losses import get_loss
 from bioplaus.modules import read_modules
 from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
 from bioplaus.replicas import NoiseSource, Rule, apart, cast
 from bioplaus.rule import Batch, State
 from bioplaus.streams import Stream
@@ -35,9 +36,8 @@ class RuleState:
         self.memory: Params = state.memory
         spec = rule.aux_optimizer
         self.trained_by_caller = bool(state.aux) and spec == "same"
-        self._optimizer = (
-            None if not state.aux or spec == "same" else spec.build(state.aux.values())
-        )
+        own = spec if isinstance(spec, OptimizerSpec) and state.aux else None
+        self._optimizer = own.build(state.aux.values()) if own else None
 
     def advance(self, aux_grads: Params, memory: Params) -> None:
         """Take over one update."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bioplaus.dataset import Split
+from bioplaus.errors import PluginError
 from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
@@ -48,7 +49,7 @@ class Budget:
     batch_size: int
     epochs: int
     optimizer: OptimizerSpec
-    aux_optimizer: OptimizerSpec
+    aux_optimizer: OptimizerSpec | None
 
 
 @dataclass
@@ -88,8 +89,14 @@ class Trainer:
         self._dtype, self._device = x.dtype, x.device
         self.params, self.state = stacked_initial(rule, net, seeds, self._dtype, self._device)
         self._optimizer = budget.optimizer.build(self.params.values())
+        if self.state.aux and budget.aux_optimizer is None:
+            raise PluginError(
+                f"the rule {rule.name!r} has auxiliary parameters but no aux_optimizer for them"
+            )
         self._aux_optimizer = (
-            budget.aux_optimizer.build(self.state.aux.values()) if self.state.aux else None
+            budget.aux_optimizer.build(self.state.aux.values())
+            if budget.aux_optimizer and self.state.aux
+            else None
         )
         specs = rule.noise(net, budget.batch_size)
         self._noise = NoiseSource(specs, seeds, self._dtype, self._device)

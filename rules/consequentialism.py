@@ -31,7 +31,15 @@ from bioplaus.linalg import solve
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.rule import (
+    AuxOptimizer,
+    Batch,
+    ForwardPass,
+    LayeredRule,
+    NoiseSpec,
+    RuleConfig,
+    State,
+)
 from bioplaus.streams import Stream
 
 
@@ -88,7 +96,7 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         return self.base.refresh_every
 
     @property
-    def aux_optimizer(self) -> OptimizerSpec | Literal["same"]:
+    def aux_optimizer(self) -> AuxOptimizer:
         return self.base.aux_optimizer
 
     def supports(self, net: Network) -> str | None:

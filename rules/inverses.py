@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from bioplaus.layers import Init, Params
@@ -92,7 +93,7 @@ def affine_inverse_grad(fwd: ForwardPass, l: int) -> Params:
     drive = _less_bias(fwd, l, step.preactivation)  # f^{-1}(h_l) is a_l
     r = layer.adjoint(learned, step.residuals, drive) - step.input
     # as an input of the layer: what it does not read of r, it leaves out here too
-    unbiased = {name: tensor for name, tensor in learned.items() if name != "bias"}
+    unbiased = {n: torch.zeros_like(t) if n == "bias" else t for n, t in learned.items()}
     image, residuals = layer.forward(unbiased, r)
     grads = layer.weight_grad(residuals, drive)
     if "bias" in learned:

@@ -8,7 +8,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, State
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
@@ -58,6 +58,10 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     def optimizer(self) -> OptimizerSpec:
         """SGD with decay, as the code of unibe-cns/sal-code trains this rule on both weights."""
         return OptimizerSpec(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-3)
+
+    @property
+    def aux_optimizer(self) -> AuxOptimizer:
+        return "same"
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         return State(aux=random_feedback(net, stream, self.config.feedback()), memory={})

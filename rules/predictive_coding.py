@@ -2,25 +2,61 @@
 
 Energy E = sum_{l<L} 1/2 ||eps_l||^2 + loss(prediction_L, y), with errors
 eps_l = mu_l - f(W_l mu_{l-1} + b_l) and mu_0 = x. In gradient sign, q_l = -eps_l, and
-q_L is the loss's gradient at the prediction.
+q_L is the loss's gradient at the prediction. From mu_l = h_l, for T steps,
+
+    mu_l <- mu_l + eta (q_l - W_{l+1}^T (D_{l+1} q_{l+1})),    then d_l = D_l q_l
+
+and layer l learns from d_l mu_{l-1}^T: the energy's gradient, not the loss's. With
+predictions and slopes fixed at the forward pass only the errors move,
+
+    q_l <- (1 - eta) q_l + eta W_{l+1}^T (D_{l+1} q_{l+1}),    q_l(0) = 0
+
+and after T steps q_{L-k} is backprop's error times P[Binomial(T, eta) >= k] (Jacobi) or
+P[Binomial(T + k - 1, eta) >= k] (top-down): the direction is backprop's at any T.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from bioplaus.layers import Params
-from bioplaus.network import Network, Trace
+from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, LearningRule, RuleConfig, State, Update
+from bioplaus.rule import Batch, ForwardPass, LayeredRule, LearningRule, RuleConfig, State, Update
+
+from .relaxation import (
+    Order,
+    energy_target,
+    frozen_target,
+    hidden_energy,
+    prediction_error,
+    predictions,
+    relax,
+    residual,
+    slopes_times,
+    sweep,
+)
+from .sweep import adjoint_transport
 
 
 class PredictiveCodingConfig(RuleConfig):
+    """Steps and their size are those of Torch2PC (Rosenbaum 2022).
+
+    Inference without fixed predictions needs eta < 2 / lambda_max, of the energy's Hessian
+    in the mu_l: eta < 2 / (1 + max_{l>1} ||D_l W_l||)^2 is enough. Weights grow in training;
+    a residual that rises says that eta has become too large for them.
+    """
+
     steps: int = Field(20, ge=1, description="T, inference steps per batch")
     step_size: float = Field(0.1, gt=0, le=1, description="eta, size of an inference step")
     fixed_prediction: bool = Field(
         False, description="freeze predictions and slopes at the forward pass (Millidge 2020)"
+    )
+    order: Order = Field(
+        "jacobi", description="jacobi: all nodes move together; top-down: one after the other"
     )
 
 
@@ -36,7 +72,7 @@ class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
         year=2017,
         venue="Neural Computation 29",
         identifier="doi:10.1162/NECO_a_00949",
-        equations="fixed predictions: Millidge, Tschantz and Buckley, arXiv:2006.04182",
+        equations="steps and step size: Rosenbaum, PLoS ONE 17 (2022), its code Torch2PC",
     )
 
     @property
@@ -57,69 +93,57 @@ class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
     def update(
         self, net: Network, params: Params, state: State, batch: Batch, noise: Params
     ) -> Update:
+        if self.config.fixed_prediction:
+            return PredictiveCodingFixed(self.config).update(net, params, state, batch, noise)
         forward = net.forward(params, batch.x)
-        loss = net.loss.value(forward[-1].output, batch.y)
-        infer = self._fixed_inference if self.config.fixed_prediction else self._inference
-        trace, errors = infer(net, params, forward, batch.y)
-        deltas = [step.slope * q for step, q in zip(trace, errors, strict=True)]
+        error = net.loss.error(forward[-1].output, batch.y)
+        fwd = ForwardPass(net, params, state, batch, forward, error, noise)
+        trace, mus = forward, [*(step.output for step in forward[:-1]), batch.y]
+        for _ in range(self.config.steps):
+            target = energy_target(fwd, trace)
+            mus = sweep(mus, target, self.config.step_size, self.config.order)
+            trace = predictions(fwd, mus)
+        errors = [prediction_error(fwd, trace, mus, l) for l in range(net.depth)]
+        clamped = net.loss.value(trace[-1].output, batch.y)
         return Update(
-            grads=net.weight_grads(trace, deltas),
+            grads=net.weight_grads(trace, slopes_times(trace, errors)),
             penalty={},
             aux_grads={},
             memory=state.memory,
-            metrics={"loss": loss},
+            metrics={
+                "loss": net.loss.value(forward[-1].output, batch.y),
+                "energy": hidden_energy(errors) + clamped,
+                "residual": residual(mus, energy_target(fwd, trace)),
+            },
         )
 
-    def _inference(
-        self, net: Network, params: Params, forward: Trace, y: Tensor
-    ) -> tuple[Trace, list[Tensor]]:
-        """The hidden mu_l descend E together, from the forward pass; predictions follow."""
-        mus = [step.output for step in forward[:-1]]
-        trace, errors = forward, _errors(net, forward, mus, y)
-        for _ in range(self.config.steps):
-            pulls = _pulls(net, params, trace, errors)
-            mus = [
-                mu + self.config.step_size * (q - pull)
-                for mu, q, pull in zip(mus, errors, pulls, strict=False)
-            ]
-            trace = predict_from(net, params, forward[0].input, mus)
-            errors = _errors(net, trace, mus, y)
-        return trace, errors
 
-    def _fixed_inference(
-        self, net: Network, params: Params, forward: Trace, y: Tensor
-    ) -> tuple[Trace, list[Tensor]]:
-        """Only the errors move, q_l(0) = 0, each towards W^T (D q) of the layer above.
+class PredictiveCodingFixedConfig(PredictiveCodingConfig):
+    """Published: Torch2PC as for predictive-coding; Millidge 2020, 100 top-down steps of 0.2."""
 
-        After T steps q_{L-k} is backprop's error times P[Binomial(T, eta) >= k].
-        """
-        top = net.loss.error(forward[-1].output, y)
-        errors = [step.output.new_zeros(step.output.shape) for step in forward[:-1]] + [top]
-        for _ in range(self.config.steps):
-            pulls = _pulls(net, params, forward, errors)
-            # in this form a step size of 1 is exact
-            errors = [
-                (1 - self.config.step_size) * q + self.config.step_size * pull
-                for q, pull in zip(errors, pulls, strict=False)
-            ] + [top]
-        return forward, errors
+    fixed_prediction: Literal[True] = Field(
+        True, description="predictions and slopes stay as the forward pass leaves them"
+    )
 
 
-def predict_from(net: Network, params: Params, x: Tensor, mus: list[Tensor]) -> Trace:
-    """Each layer's prediction from the activity below it: mu_0 = x, mu_1 .. mu_{L-1}."""
-    return tuple(net.step(params, l, below) for l, below in enumerate([x, *mus]))
+class PredictiveCodingFixed(LayeredRule[PredictiveCodingConfig], PredictiveCoding):
+    """Predictive coding with fixed predictions: errors relax to backprop's, layer by layer."""
 
+    name = "predictive-coding-fixed"
+    Config = PredictiveCodingFixedConfig
+    preset_of = PredictiveCoding.name
+    citation = Citation(
+        authors="Millidge, Tschantz and Buckley",
+        title="Predictive coding approximates backprop along arbitrary computation graphs",
+        year=2020,
+        venue="Neural Computation 34 (2022)",
+        identifier="arXiv:2006.04182",
+        equations="steps and step size: Rosenbaum, PLoS ONE 17 (2022), its code Torch2PC",
+    )
 
-def _errors(net: Network, trace: Trace, mus: list[Tensor], y: Tensor) -> list[Tensor]:
-    """q_1 .. q_L: prediction minus activity, and the loss's gradient at the top."""
-    hidden = [step.output - mu for step, mu in zip(trace, mus, strict=False)]
-    return [*hidden, net.loss.error(trace[-1].output, y)]
-
-
-def _pulls(net: Network, params: Params, trace: Trace, errors: list[Tensor]) -> list[Tensor]:
-    """W_{l+1}^T (D_{l+1} q_{l+1}) for the hidden layers l = 1 .. L-1."""
-    return [
-        layer.adjoint(net.at(params, l), step.residuals, step.slope * q)
-        for l, (layer, step, q) in enumerate(zip(net.layers, trace, errors, strict=True))
-        if l > 0
-    ]
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        at_rest = [step.output.new_zeros(step.output.shape) for step in fwd.trace[:-1]]
+        target = frozen_target(adjoint_transport(fwd, fwd.params), fwd.trace)
+        config = self.config
+        errors = relax([*at_rest, fwd.error], target, config.steps, config.step_size, config.order)
+        return slopes_times(fwd.trace, errors)

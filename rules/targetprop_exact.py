@@ -3,6 +3,10 @@
 The whole target is inverted (eta_t = 1), t_{l-1} = W_l^{-1} (f^{-1}(t_l) - b_l), and every
 layer learns towards its target, d_l = D_l (h_l - t_l). With the squared error t_L is the
 label itself.
+
+The paper has it clearly below backprop and GAIT-prop. Its learning rate is meant for
+100,000 steps: a run on digits has 2,100, in which it hardly moves the weights. There,
+optimizer.lr=5e-4 with ortho=100 had the best validation accuracy, 89.0 %.
 """
 
 from __future__ import annotations

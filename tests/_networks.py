@@ -46,15 +46,19 @@ def make_network(
     return Network(layers, loss, widths[-1] if classes is None else classes)
 
 
-def make_convolutional() -> Network:
-    """A convolution, max-pooling, a convolution, flatten and a dense layer; 5 layers, 4 classes."""
-    hidden = parse_activation("tanh")
+def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") -> Network:
+    """A convolution, max-pooling, a convolution, flatten and a dense layer; 5 layers, 4 classes.
+
+    Under cross-entropy the last is linear.
+    """
+    hidden = parse_activation(activation)
+    top = Identity() if loss == "cross_entropy" else hidden
     layers: list[Layer] = [Conv2d((2, 5, 4), 3, 2, padding=1, activation=hidden)]
     layers.append(MaxPool2d(layers[-1].out_shape, 2))
     layers.append(Conv2d(layers[-1].out_shape, 4, 2, activation=hidden))
     layers.append(Flatten(layers[-1].out_shape))
-    layers.append(Dense(*layers[-1].out_shape, 4))
-    return Network(tuple(layers), get_loss("cross_entropy"), 4)
+    layers.append(Dense(*layers[-1].out_shape, 4, top))
+    return Network(tuple(layers), get_loss(loss), 4)
 
 
 def random_params(

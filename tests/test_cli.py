@@ -225,9 +225,10 @@ def test_version() -> None:
 
 def test_interrupting_a_run_loses_nothing_that_was_done(tiny: Path, tmp_path: Path) -> None:
     """Ctrl-C in the second rule: the first is saved, status 130, no traceback."""
-    command = [sys.executable, "-m", "bioplaus", "run", "--rule", "backprop", "--rule", "predictive-coding",
-               "--task", str(tiny), "--seeds", "1", "--set", "predictive-coding.steps=20000",
-               "--results", str(tmp_path / "r")]  # fmt: skip
+    rules = ["--rule", "backprop", "--rule", "predictive-coding"]
+    slow = ["--set", "predictive-coding.steps=20000"]
+    where = ["--task", str(tiny), "--seeds", "1", "--results", str(tmp_path / "r")]
+    command = [sys.executable, "-m", "bioplaus", "run", *rules, *slow, *where]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True)
     deadline = time.monotonic() + 100

@@ -50,8 +50,10 @@ def test_precedence_task_then_rule_then_command_line(tiny: Path) -> None:
 
 def test_auxiliary_optimizer_can_be_set(tiny: Path) -> None:
     chosen = plan(["targetprop"], str(tiny), settings={"aux_optimizer.lr": 0.5})[0]
-    assert chosen.aux_optimizer.lr == 0.5
+    assert chosen.aux_optimizer is not None and chosen.aux_optimizer.lr == 0.5
     assert chosen.label == "aux_optimizer.lr=0.5"
+    with pytest.raises(ConfigError, match="gaitprop as configured learns no auxiliary"):
+        plan(["gaitprop"], str(tiny), settings={"aux_optimizer.lr": 0.5})
 
 
 def test_labels_name_what_differs_from_the_defaults(tiny: Path) -> None:
@@ -134,7 +136,6 @@ def test_a_key_covers_what_changes_the_result_and_nothing_else(tiny: Path, tmp_p
         key({"optimizer.lr": 0.1}),
         key({"task.batch_size": 25}),
         key({"task.validation": 900}),
-        key({"aux_optimizer.lr": 0.1}),
     ]
     assert len({same, *different}) == 1 + len(different)
 

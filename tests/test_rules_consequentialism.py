@@ -25,12 +25,17 @@ from _networks import (
 from torch import Tensor
 
 from bioplaus import registry
+from bioplaus.activations import Tanh
 from bioplaus.errors import ConfigError, UnknownNameError
-from bioplaus.layers import Params
+from bioplaus.layers import Dense, Params
+from bioplaus.losses import get_loss
 from bioplaus.network import Network
+from bioplaus.pooling import Flatten
 from bioplaus.profile import Citation, Plausibility
+from bioplaus.replicas import batched_update, stack, unstack
 from bioplaus.rule import Batch, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.rules.consequentialism import column_side, row_side
+from bioplaus.spatial import Conv2d
 from bioplaus.streams import Stream
 
 LEAKY = "leaky_relu(0.1)"
@@ -148,6 +153,69 @@ def test_design_has_the_weight_gradient(kind: str, bias: bool) -> None:
         rows, delta = design
         expected = net.layers[l].weight_grad(step.residuals, d)["weight"]
         assert rel(delta.T @ rows / 7, expected) <= EXACT
+
+
+CONVOLUTION = Conv2d((3, 6, 5), 4, 3, stride=2, padding=1, activation=Tanh(), reads=2)
+
+
+def convolutional() -> Network:
+    flat = Flatten(CONVOLUTION.out_shape)
+    top = Dense(flat.out_shape[0], 5)
+    return Network((CONVOLUTION, flat, top), get_loss("cross_entropy"), 5)
+
+
+def conv_params(net: Network, seed: int) -> Params:
+    drawn = net.init(Stream(seed))
+    return {name: 0.4 * Stream(seed).at(name).normal(t.shape) for name, t in drawn.items()}
+
+
+def patches(x: Tensor) -> Tensor:
+    """The inputs of every output place of CONVOLUTION, cut out one by one, then a one."""
+    padded = torch.nn.functional.pad(x[:, :2], (1, 1, 1, 1))
+    rows = [
+        torch.cat([image[:, i : i + 3, j : j + 3].flatten(), x.new_ones(1)])
+        for image in padded
+        for i in range(0, 6, 2)
+        for j in range(0, 5, 2)
+    ]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("form", ["apa", "nlms"])
+def test_t_cwu_a_convolutions_rows_are_its_patches(form: str, seed: int) -> None:
+    net = convolutional()
+    params, batch = conv_params(net, seed), random_batch(net, 4, seed)
+    trace = net.forward(params, batch.x)
+    error = net.loss.error(trace[-1].output, batch.y)
+    below = (error @ params["3.weight"]).reshape(trace[0].output.shape)
+    delta = (trace[0].slope * below).permute(0, 2, 3, 1).reshape(-1, 4)
+    rows = patches(batch.x)
+    eps = 0.05 * rows.square().sum(1).mean()
+    if form == "apa":
+        gram = rows.T @ rows + eps * torch.eye(19, dtype=torch.float64)
+        expected = delta.T @ rows @ torch.linalg.inv(gram)
+    else:
+        expected = (delta / (rows.square().sum(1, keepdim=True) + eps)).T @ rows / len(rows)
+    grads = run_rule("consequentialism", net, params, batch, form=form, eps=0.05).grads
+    assert grads.keys() == params.keys()
+    assert rel(grads["1.weight"].flatten(1), expected[:, :-1]) <= 1e-11
+    assert rel(grads["1.bias"], expected[:, -1]) <= 1e-11
+
+
+def test_convolutions_of_replicas_together_equal_each_alone() -> None:
+    net, rule = convolutional(), get_rule("consequentialism")
+    params = [conv_params(net, seed) for seed in range(3)]
+    batches = [random_batch(net, 4, seed) for seed in range(3)]
+    together = batched_update(rule, net)(
+        stack(params),
+        State({}, {}),
+        Batch(*(torch.stack(t) for t in zip(*batches, strict=True))),
+        {},
+    ).grads
+    for i in range(3):
+        alone = rule.update(net, params[i], State({}, {}), batches[i], {}).grads
+        assert worst(unstack(together, i), alone) <= EXACT
 
 
 @pytest.mark.parametrize("form", ["apa", "nlms"])

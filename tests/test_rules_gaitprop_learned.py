@@ -20,9 +20,12 @@ from _networks import (
 from torch import Tensor
 
 from bioplaus.activations import parse_activation
-from bioplaus.layers import Params
+from bioplaus.layers import Dense, Params
+from bioplaus.losses import get_loss
 from bioplaus.network import Network
+from bioplaus.pooling import Flatten
 from bioplaus.rule import State
+from bioplaus.spatial import Conv2d
 from bioplaus.streams import Stream
 
 LEAKY = "leaky_relu(0.1)"
@@ -126,6 +129,37 @@ def test_t_gait_9_inverse_learns_by_the_gradient_of_its_reconstruction_error(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_t_gait_9_a_convolutions_inverse_is_a_transposed_convolution(seed: int) -> None:
+    stream, f = Stream(seed), parse_activation(LEAKY)
+    first = Conv2d((2, 8, 7), 3, 2, activation=f)
+    second = Conv2d(first.out_shape, 4, 3, stride=2, padding=1, activation=f, reads=2)
+    flat = Flatten(second.out_shape)
+    net = Network((first, second, flat, Dense(flat.out_shape[0], 5, f)), get_loss("mse"), 5)
+    params = {name: 0.3 * stream.at(name).normal(t.shape) for name, t in net.init(stream).items()}
+    batch = random_batch(net, 4, seed)
+    rule = get_rule("gaitprop", inverse="learned")
+    assert rule.supports(net) is None
+    state = rule.init_state(net, params, stream.at("state"))
+    state.aux["2.bias"] = 0.3 * stream.at("c").normal((4,))
+    update = rule.update(net, params, state, batch, {})
+
+    h_1, h_2 = (step.output for step in net.forward(params, batch.x)[:2])
+    kernel, c = (state.aux[f"2.{name}"].clone().requires_grad_() for name in ("weight", "bias"))
+    drive = inverse_of(LEAKY, h_2) - c[:, None, None]
+    # 7 x 6 places below, of which the second layer's windows reach all but the last column
+    g = torch.nn.functional.conv_transpose2d(
+        drive, kernel, stride=2, padding=1, output_padding=(0, 1)
+    )
+    loss = 0.5 * (g - h_1[:, :2]).square().sum((1, 2, 3)).mean()
+    expected = torch.autograd.grad(loss, (kernel, c))
+    assert rel(update.aux_grads["2.weight"], expected[0]) <= EXACT
+    assert rel(update.aux_grads["2.bias"], expected[1]) <= EXACT
+    # the third channel of layer 1 is not read
+    assert update.grads["1.weight"][:2].any()
+    assert not update.grads["1.weight"][2:].any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_t_gait_9_auxiliary_units_of_a_tower_have_no_gradient(seed: int) -> None:
     widths = (12, 12, 8, 4)
     net = make_network(widths, LEAKY, "mse", kind="tower")
@@ -194,9 +228,10 @@ def test_itp_finite_form_is_its_difference_form_with_one_hidden_layer(seed: int)
     assert worst(finite, difference) <= 1e-8
 
 
-def test_itp_needs_the_slope_in_its_own_update_only() -> None:
-    assert get_rule("itp").plausibility.needs_derivative == "local"
-    assert get_rule("gaitprop").plausibility.needs_derivative == "transport"
+def test_itps_published_targets_need_the_slope_in_its_own_update_only() -> None:
+    """Its difference form divides by f' where the published form has f^{-1}."""
+    assert get_rule("itp", form="finite").plausibility.needs_derivative == "local"
+    assert get_rule("itp").plausibility.needs_derivative == "transport"
 
 
 def test_each_negative_unit_multiplies_itps_error_by_ten() -> None:

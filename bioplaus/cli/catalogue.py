@@ -106,8 +106,9 @@ def _show_rule(rule: Any, source: str) -> None:
     lines += [] if fields else ["  none"]
     if made.optimizer is not None:
         lines += ["", f"Recommended optimizer: {_settings(made.optimizer)}"]
-    if made.aux_optimizer != "same":
-        lines += ["", f"Optimizer of its auxiliary parameters: {_settings(made.aux_optimizer)}"]
+    if made.aux_optimizer is not None:
+        own = "as the network's" if made.aux_optimizer == "same" else _settings(made.aux_optimizer)
+        lines += ["", f"Optimizer of its auxiliary parameters: {own}"]
     lines += ["", "Plausibility, with the default options"]
     for name, value in made.plausibility.model_dump().items():
         if value != "":
