@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from _networks import EXACT, SEEDS, make_network, random_batch, rel, worst
+from _networks import EXACT, LAYERS, SEEDS, make_network, random_batch, rel, worst
 from torch import Tensor
 
 from bioplaus.activations import (
@@ -22,7 +22,7 @@ from bioplaus.activations import (
     parse_activation,
 )
 from bioplaus.errors import ConfigError, UnknownNameError
-from bioplaus.layers import LAYERS, Dense, Init, Params, Tower
+from bioplaus.layers import Dense, Init, Params, Tower
 from bioplaus.losses import LOSSES, get_loss
 from bioplaus.network import Network
 from bioplaus.streams import Stream
