@@ -224,6 +224,7 @@ TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu(2)": lambda a: F.leaky_relu(a, 2.0),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "hard_sigmoid": lambda a: torch.clamp(a / 2, 0, 1),
 }
 every_activation = pytest.mark.parametrize("text", TORCH)
 
