@@ -6,8 +6,8 @@ label itself.
 
 The paper has it clearly below backprop and GAIT-prop. Its learning rate is meant for
 100,000 steps: a run of digits-square has 2,000, in which it hardly moves the weights (29 %
-validation accuracy; 81 % after 500 epochs, two seeds). There, optimizer.lr=5e-4 with ortho=100 had
-the best of those tried, 89 %.
+validation accuracy over five seeds; 81 % after 500 epochs, over two). There,
+optimizer.lr=5e-4 with ortho=100 had the best of those tried, 89 %.
 """
 
 from __future__ import annotations

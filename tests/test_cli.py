@@ -230,13 +230,23 @@ def test_interrupting_a_run_loses_nothing_that_was_done(tiny: Path, tmp_path: Pa
     where = ["--task", str(tiny), "--seeds", "1", "--results", str(tmp_path / "r")]
     command = [sys.executable, "-m", "bioplaus", "run", *rules, *slow, *where]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True)
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.rglob("seed-*.json")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    # a shell that starts the tests in the background has them, and their children, ignore SIGINT
+    process = subprocess.Popen(
+        command,
+        stderr=pipe,
+        stdout=pipe,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while not list(tmp_path.rglob("seed-*.json")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert "Interrupted. Rules that had finished are saved" in stderr
