@@ -265,6 +265,3 @@ class Tower(Dense):
     @property
     def reads(self) -> int:
         return self.n_out
-
-
-LAYERS: dict[str, type[Dense]] = {kind.kind: kind for kind in (Dense, Tower)}

@@ -125,14 +125,6 @@ class Store:
         write_atomically(path, record.to_json().encode())
         return path
 
-    def has(self, task: str, rule: str, cell: str, seed: int, key: str) -> bool:
-        """Whether an undamaged record of that key is there."""
-        path = self.path(task, rule, cell, seed)
-        try:
-            return path.is_file() and read_record(path).key == key
-        except RecordError:
-            return False
-
     def read_all(
         self, rules: Sequence[str] = (), tasks: Sequence[str] = ()
     ) -> tuple[list[Record], list[str]]:

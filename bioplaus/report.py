@@ -13,7 +13,6 @@ class Report(ABC):
     """A format for results, found through the entry points `bioplaus.reports`."""
 
     name: ClassVar[str]
-    suffix: ClassVar[str] = ".txt"
 
     @abstractmethod
     def render(self, records: Sequence[Record], width: int | None = None) -> str:

@@ -29,7 +29,6 @@ class CsvReport(Report):
     """Comma-separated values, one row per configuration, accuracies as fractions."""
 
     name: ClassVar[str] = "csv"
-    suffix: ClassVar[str] = ".csv"
 
     def render(self, records: Sequence[Record], width: int | None = None) -> str:
         """All columns of the summary in full precision; an empty field is null (RFC 4180)."""
@@ -42,7 +41,6 @@ class JsonReport(Report):
     """JSON list of one object per configuration, accuracies as fractions."""
 
     name: ClassVar[str] = "json"
-    suffix: ClassVar[str] = ".json"
 
     def render(self, records: Sequence[Record], width: int | None = None) -> str:
         """All columns of the summary in full precision, null where there is no number."""
@@ -53,7 +51,6 @@ class MarkdownReport(Report):
     """Markdown with one table per task, accuracies in percent."""
 
     name: ClassVar[str] = "markdown"
-    suffix: ClassVar[str] = ".md"
 
     def render(self, records: Sequence[Record], width: int | None = None) -> str:
         """Tables in the GitHub dialect, each under a heading."""
@@ -65,7 +62,6 @@ class LatexReport(Report):
     """LaTeX with one booktabs table per task, accuracies in percent."""
 
     name: ClassVar[str] = "latex"
-    suffix: ClassVar[str] = ".tex"
 
     def render(self, records: Sequence[Record], width: int | None = None) -> str:
         """One `table` environment per task, to be read with `\\input`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bioplaus import registry
 from bioplaus.activations import Identity, parse_activation
-from bioplaus.layers import LAYERS, Dense, Layer, Params
+from bioplaus.layers import Dense, Layer, Params, Tower
 from bioplaus.losses import Loss, get_loss
 from bioplaus.network import Network
 from bioplaus.pooling import Flatten, MaxPool2d
@@ -23,6 +23,8 @@ EXACT = 1e-12
 """Relative tolerance in float64 of what holds exactly, up to rounding."""
 
 SEEDS = range(10)
+
+LAYERS: dict[str, type[Dense]] = {layer.kind: layer for layer in (Dense, Tower)}
 
 
 def make_network(

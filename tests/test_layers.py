@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from _networks import EXACT, SEEDS, make_network, random_batch, rel, worst
+from _networks import EXACT, LAYERS, SEEDS, make_network, random_batch, rel, worst
 from torch import Tensor
 
 from bioplaus.activations import (
@@ -22,7 +22,7 @@ from bioplaus.activations import (
     parse_activation,
 )
 from bioplaus.errors import ConfigError, UnknownNameError
-from bioplaus.layers import LAYERS, Dense, Init, Params, Tower
+from bioplaus.layers import Dense, Init, Params, Tower
 from bioplaus.losses import LOSSES, get_loss
 from bioplaus.network import Network
 from bioplaus.streams import Stream
@@ -224,6 +224,7 @@ TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu(2)": lambda a: F.leaky_relu(a, 2.0),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "hard_sigmoid": lambda a: torch.clamp(a / 2, 0, 1),
 }
 every_activation = pytest.mark.parametrize("text", TORCH)
 

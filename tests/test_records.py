@@ -75,17 +75,6 @@ def test_records_are_sorted_and_filtered(store: Store) -> None:
     assert [(r.task, r.rule, r.seed) for r in some] == [("t1", "r2", s) for s in (0, 2, 10_000)]
 
 
-def test_has_wants_the_key_and_an_undamaged_file(store: Store) -> None:
-    record = make_record()
-    place = (record.task, record.rule, record.cell, record.seed)
-    assert not store.has(*place, record.key)
-    path = store.write(record)
-    assert store.has(*place, record.key)
-    assert not store.has(*place, "another key")
-    path.write_text("{")
-    assert not store.has(*place, record.key)
-
-
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_old_record(
     store: Store, monkeypatch: pytest.MonkeyPatch, step: str
