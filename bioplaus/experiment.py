@@ -80,7 +80,8 @@ def plan(
         reason = experiment.rule.supports(experiment.network)
         if reason:
             raise UnsupportedError(
-                f"{experiment.rule.name} cannot train on {changed.name}: {reason}"
+                f"{experiment.rule.name} cannot train on {changed.name}: {reason}; "
+                f"`bioplaus list tasks --rule {experiment.rule.name}` names tasks that it can"
             )
     return experiments
 
