@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +97,6 @@ def _train(
     observe: Observer,
 ) -> Trainer:
     network, rule, task = experiment.network, experiment.rule, experiment.task
-
     dtype = PRECISIONS[experiment.precision]
 
     def ready(split: Split) -> Split:
@@ -112,6 +112,8 @@ def _train(
     except BioplausError:
         raise
     except Exception as error:  # a plugin may raise anything; the other rules go on
+        if os.environ.get("BIOPLAUS_TRACEBACK"):
+            raise
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise PluginError(
             f"the rule {rule.name!r} failed on {task.name}: {type(error).__name__}: {error} "

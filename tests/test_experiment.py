@@ -204,6 +204,9 @@ def test_a_rule_that_raises_is_a_problem_and_the_others_run(
     assert [r.rule for r in done.records] == ["gaitprop", "gaitprop"]
     assert len(done.problems) == 1
     assert "'backprop' failed on tiny: ZeroDivisionError: planted" in done.problems[0]
+    monkeypatch.setenv("BIOPLAUS_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        train(tiny, tmp_path / "s", "backprop")
 
 
 def test_a_record_that_cannot_be_written_is_not_lost(
