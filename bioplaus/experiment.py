@@ -87,13 +87,14 @@ def plan(
 
 
 def choose_task(rules: Sequence[Rule]) -> Task:
-    """The default task, or the first built-in digits task that all these rules support."""
+    """The default task, or the first built-in one on its data that all these rules support."""
     reasons: list[str] = []
+    dataset = read_task(tasks.DEFAULT).dataset
     for task in supported_tasks(rules, reasons):
-        if task.dataset == "digits":
+        if task.dataset == dataset:
             return task
     raise UnsupportedError(
-        "no built-in digits task suits all of these rules; choose one with --task "
+        f"no built-in {dataset} task suits all of these rules; choose one with --task "
         f"({'; '.join(reasons)})"
     )
 

@@ -134,7 +134,10 @@ _LAYERS: dict[type[nn.Module], Callable[..., Layer]] = {
 
 def _activation(module: nn.Module, where: str) -> Activation:
     if isinstance(module, nn.LeakyReLU):
-        return LeakyRelu(module.negative_slope)
+        try:
+            return LeakyRelu(module.negative_slope)
+        except ConfigError as error:
+            raise ModelError(f"{where}: {error}") from None
     if type(module) not in _ACTIVATIONS:
         raise ModelError(f"{where}: no learning rule knows this module; there are {_ACCEPTED}")
     return _ACTIVATIONS[type(module)]()

@@ -142,6 +142,7 @@ def test_every_rule_trains_a_model_or_says_why_not(rule: str) -> None:
     ("modules", "message"),
     [
         ([nn.Linear(12, 8), nn.Dropout()], r"module 1 \(Dropout\)"),
+        ([nn.Linear(12, 8), nn.LeakyReLU(0)], r"module 1 \(LeakyReLU\): .*positive slope"),
         ([nn.ReLU(), nn.Linear(12, 8)], r"module 0 \(ReLU\): an activation must follow"),
         ([nn.Linear(12, 8), nn.ReLU(), nn.Tanh()], r"module 2 \(Tanh\)"),
         ([nn.Flatten()], "nothing to train"),

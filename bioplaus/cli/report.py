@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bioplaus.report import Report
 
 
+DEFAULT_FORMAT = "table"
+
+
 @click.command(short_help="Show everything in a results folder as one table.")
 @click.option(
     "--results",
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    default="table",
+    default=DEFAULT_FORMAT,
     show_default=True,
     type=click.Choice(registry.names("report")),
     help="How to write it.",
@@ -74,7 +77,7 @@ def report(
     click.echo(f"Wrote {output}", err=True)
 
 
-def rendered(records: Sequence[Record], form: str) -> str:
+def rendered(records: Sequence[Record], form: str = DEFAULT_FORMAT) -> str:
     """The records in a report's format, as wide as the terminal where there is one."""
     maker: Report = registry.load("report", form)()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

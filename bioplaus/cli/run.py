@@ -148,7 +148,7 @@ def run(
         )
         sys.exit(130)
     if done.records:
-        click.echo(rendered(done.records, "table"), nl=False)
+        click.echo(rendered(done.records), nl=False)
     if done.reused:
         click.echo(
             f"{_count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
