@@ -31,8 +31,9 @@ from bioplaus.records import (
     seed_key,
     write_atomically,
 )
+from bioplaus.stepper import Budget
 from bioplaus.task import TaskData, prepare
-from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Outcome, Progress, Splits, Trainer
 
 Observer = Callable[[Experiment, Progress], None]
 
