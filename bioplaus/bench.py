@@ -13,7 +13,7 @@ from functools import cached_property
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
-from bioplaus.jobs import CellJob
+from bioplaus.jobs import CellJob, load_data
 from bioplaus.records import Failure, Record, ResultSet, Tuning, TuningBudget
 from bioplaus.runner import Cell
 from bioplaus.steps import Step
@@ -132,14 +132,21 @@ def expand(suite: Suite) -> Benchmark:
     named; a mistake in the suite raises.
     """
     benchmark = Benchmark(suite)
+    missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
+    unread: dict[str, str] = {}
     for entry in suite.tasks:
         task, common = _task(entry, suite)
-        try:
-            data = task.updated(common).load_data() if common else task.load_data()
-        except DataError as error:
-            benchmark.skipped.append(f"{task.name}: {error}")
-            continue
-        _add_rules(benchmark, suite, task, data, common)
+        changed = task.updated(common) if common else task
+        if changed.dataset not in unread:
+            try:
+                data = load_data(changed)
+            except DataError as error:
+                unread[changed.dataset] = str(error)
+        if changed.dataset in unread:
+            missing.setdefault(unread[changed.dataset], []).append(task.name)
+        else:
+            _add_rules(benchmark, suite, task, data, common)
+    benchmark.skipped[:0] = [f"{', '.join(names)}: {why}" for why, names in missing.items()]
     return benchmark
 
 

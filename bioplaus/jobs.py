@@ -54,7 +54,7 @@ class CellJob(Job[list[Record]]):
     def run(self, watch: Watch) -> list[Record]:
         use_full_precision()
         device = torch.device(self.device)
-        data = _all_data(_data_content(self.experiment.task))
+        data = load_data(self.experiment.task)
         trainer = train_group(
             self.experiment, data, self.seeds, device, lambda _, progress: watch(progress)
         )
@@ -120,6 +120,11 @@ def failed_trial(number: int, settings: dict[str, object], reason: str, seeds: i
         seeds=[None] * seeds,
         reason=reason,
     )
+
+
+def load_data(task: Task) -> TaskData:
+    """The task's data, which tasks on the same data share."""
+    return _all_data(_data_content(task))
 
 
 def _data_content(task: Task) -> Task:

@@ -170,6 +170,9 @@ def _show_plan(benchmark: Benchmark, place: Place, slots: int) -> None:
             f"{item.entry.title}: {tuning}{count(len(item.seeds), 'seed')}; "
             + ("time unknown" if time is None else f"about {in_words(time)}")
         )
+    if not benchmark.entries:
+        click.echo("Nothing of it can run here.")
+        return
     if not lefts:
         click.echo("Nothing is left to run.")
         return

@@ -84,9 +84,8 @@ def _result(result: Any) -> str:
     if result and all(isinstance(item, Record) for item in result):
         diverged = sum(r.status == "diverged" for r in result)
         lost = f", {diverged} diverged" if diverged else ""
-        return (
-            f"{count(len(result), 'seed')}, test {_percent(r.test_accuracy for r in result)}" + lost
-        )
+        test = _percent(r.test_accuracy for r in result)
+        return f"{count(len(result), 'seed')}, test {test}{lost}"
     return "done"
 
 
