@@ -27,6 +27,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 
@@ -68,6 +69,14 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         venue="NeurIPS",
         identifier="arXiv:2206.11769",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and the scale of the fixed burst feedback."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "burst_scale": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

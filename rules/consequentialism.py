@@ -41,6 +41,7 @@ from bioplaus.rule import (
     RuleConfig,
     State,
 )
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 
@@ -76,6 +77,14 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         options = self.base.config.model_dump(mode="json")
         super().__init__(config.model_copy(update={"options": options}))
         self._others: dict[LayeredRule[RuleConfig], Consequentialism] = {self.base: self}
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and the ridge: it bounds how much noise the inverse lets through."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "eps": Around(1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -11,6 +11,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig
@@ -33,6 +34,14 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="NeurIPS 29",
         identifier="arXiv:1609.01596",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The scale of fixed feedback sets every layer's learning rate below the last."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "feedback_gain": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

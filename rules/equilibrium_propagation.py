@@ -29,6 +29,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .equilibrium import Circuit, Nudge, Phase, States, relaxing_stages
@@ -71,6 +72,14 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
         venue="Frontiers in Neuroscience 15",
         identifier="doi:10.3389/fnins.2021.633674",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and beta: small is noisy in float32, large is biased."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "beta": Around(0.7),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

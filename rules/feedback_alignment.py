@@ -8,6 +8,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig, random_feedback
@@ -26,6 +27,14 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="Nature Communications 7",
         identifier="doi:10.1038/ncomms13276",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The scale of fixed feedback sets every layer's learning rate below the last."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "feedback_gain": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -9,6 +9,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
@@ -39,6 +40,14 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
         "without weight transport",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The decay is what makes the feedback weights meet the forward ones."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "optimizer.weight_decay": Around(1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:
