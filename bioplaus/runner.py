@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from bioplaus.card import rule_card
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
@@ -223,5 +224,6 @@ class Cell:
                 train_seconds=trainer.train_seconds / size,
             ),
             cost=taken,
+            card=rule_card(self.experiment.rule),
             provenance=origin,
         )

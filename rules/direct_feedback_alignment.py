@@ -15,6 +15,7 @@ from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig
+from .published import biotorch
 
 
 class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
@@ -34,6 +35,7 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="NeurIPS 29",
         identifier="arXiv:1609.01596",
     )
+    published = tuple(biotorch(1.61, 12.81))
 
     @property
     def search_space(self) -> SearchSpace:

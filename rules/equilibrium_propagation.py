@@ -27,7 +27,7 @@ from torch import Tensor
 from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
+from bioplaus.profile import Citation, Plausibility, Published
 from bioplaus.rule import AuxOptimizer, Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
@@ -71,6 +71,14 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
         year=2021,
         venue="Frontiers in Neuroscience 15",
         identifier="doi:10.3389/fnins.2021.633674",
+    )
+    published = (
+        Published(
+            metric="cifar10 test accuracy",
+            value=0.883,
+            note="symmetric nudging, convolutional, 120 epochs",
+            source="Laborieux et al. 2021, Frontiers in Neuroscience 15, abstract",
+        ),
     )
 
     @property

@@ -12,6 +12,7 @@ from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig, random_feedback
+from .published import akrout, biotorch
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -27,6 +28,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="Nature Communications 7",
         identifier="doi:10.1038/ncomms13276",
     )
+    published = (*biotorch(1.70, 13.06), akrout(97.80))
 
     @property
     def search_space(self) -> SearchSpace:

@@ -13,6 +13,7 @@ from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
+from .published import akrout
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -40,6 +41,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
         "without weight transport",
     )
+    published = (akrout(98.45),)
 
     @property
     def search_space(self) -> SearchSpace:

@@ -15,6 +15,7 @@ from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
+from .published import akrout
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -64,6 +65,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
         identifier="arXiv:1904.05391",
         equations="equation 7",
     )
+    published = (akrout(98.49),)
 
     @property
     def search_space(self) -> SearchSpace:

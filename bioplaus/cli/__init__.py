@@ -12,6 +12,7 @@ from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.share import merge, verify
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
@@ -48,3 +49,5 @@ main.add_command(tune)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
+main.add_command(merge)
+main.add_command(verify)
