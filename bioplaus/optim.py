@@ -67,7 +67,7 @@ class OptimizerSpec(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"optimizer: {validation_message(error)}") from None
 
-    def build(self, tensors: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, tensors: Iterable[Tensor], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these tensors, stacked or not."""
-        settings = self.settings() | ({"fused": True} if self.name in _FUSED else {})
+        settings = self.settings() | ({"fused": True} if fused and self.name in _FUSED else {})
         return _CLASSES[self.name](list(tensors), **settings)

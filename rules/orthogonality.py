@@ -46,9 +46,9 @@ def orthogonality_grad(
             continue
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            grad = w @ gram - w * torch.diagonal(gram)
+            pull = w * torch.diagonal(gram)
+            grad = torch.addmm(pull, w, gram, beta=-4 * strength, alpha=4 * strength)
         else:
-            grad = (w @ w.T - torch.eye(len(w), dtype=w.dtype, device=w.device)) @ w
-        grad = 4 * strength * grad
+            grad = torch.addmm(w, w @ w.T, w, beta=-4 * strength, alpha=4 * strength)
         parts.append({"weight": grad.reshape(p["weight"].shape)})
     return net.join(parts)

@@ -13,6 +13,7 @@ from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
 from bioplaus.cli.share import merge, verify
+from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
@@ -46,6 +47,7 @@ def main() -> None:
 main.add_command(run)
 main.add_command(bench)
 main.add_command(tune)
+main.add_command(speed)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
