@@ -53,8 +53,9 @@ def run(
 
     from bioplaus.environment import resolve_device
     from bioplaus.experiment import plan
-    from bioplaus.records import Store, to_rows
+    from bioplaus.records import to_rows
     from bioplaus.runner import run_experiments
+    from bioplaus.store import Store
 
     names = [rules] if isinstance(rules, str) else list(rules)
     experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)

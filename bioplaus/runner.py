@@ -24,13 +24,11 @@ from bioplaus.experiment import Experiment
 from bioplaus.records import (
     Curves,
     Record,
-    Store,
     Timing,
     digest,
-    read_record,
     seed_key,
-    write_atomically,
 )
+from bioplaus.store import Store, read_record, write_atomically
 from bioplaus.task import TaskData, prepare
 from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
 

@@ -12,9 +12,10 @@ import bioplaus
 from bioplaus import runner as module
 from bioplaus.errors import BioplausError, ConfigError, UnknownNameError, UnsupportedError
 from bioplaus.experiment import Experiment, plan
-from bioplaus.records import Store, digest, read_record
+from bioplaus.records import digest
 from bioplaus.runner import Results, run_experiments
 from bioplaus.settings import parse_assignments
+from bioplaus.store import Store, read_record
 
 CPU = torch.device("cpu")
 

@@ -113,9 +113,10 @@ def run(
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
         from bioplaus.experiment import plan
-        from bioplaus.records import Store
+        from bioplaus.records import ResultSet
         from bioplaus.runner import run_experiments
         from bioplaus.settings import parse_assignments
+        from bioplaus.store import Store
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)
@@ -148,7 +149,7 @@ def run(
         )
         sys.exit(130)
     if done.records:
-        click.echo(rendered(done.records), nl=False)
+        click.echo(rendered(ResultSet(done.records)), nl=False)
     if done.reused:
         click.echo(
             f"{_count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
