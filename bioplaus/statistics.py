@@ -22,6 +22,8 @@ MANY = 20
 """From this many scores on, the mean's interval is the BCa bootstrap's."""
 RESAMPLES = 1999
 _SEED = 0
+_ROUNDING = 1e-12
+"""What is left of equal accuracies after arithmetic."""
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +58,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
     Needs a score; one alone has no interval. Scores that are all equal have one of width 0.
     """
     x = _scores(values, 1)
-    mean = float(x.mean())
+    mean = math.fsum(x) / len(x)
     if len(x) == 1:
         return Estimate(mean, math.nan, math.nan, 1)
     if len(x) >= MANY and np.ptp(x) > 0:
@@ -92,7 +94,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     """Mean of a - b, score by score (the same seed's), with Student's t; needs two pairs.
 
     Where all pairs differ by the same the t statistic is not defined: p is then that of
-    the n differences having one sign, 2^(1 - n).
+    the n differences having one sign, 2^(1 - n), and the interval is NaN if that is not small.
     """
     x, y = _scores(a, 2), _scores(b, 2)
     if len(x) != len(y):
@@ -113,7 +115,7 @@ def welch_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     weight = sum(p**2 / (len(s) - 1) for p, s in zip(parts, (x, y), strict=True))
     df = square**2 / weight if weight > 0 else len(x) + len(y) - 2
     clean = 2 / math.comb(len(x) + len(y), len(x))
-    value = float(x.mean() - y.mean())
+    value = math.fsum(x) / len(x) - math.fsum(y) / len(y)
     return _student(value, math.sqrt(square), df, clean, paired=False)
 
 
@@ -212,7 +214,8 @@ def performance_profile(
     def shares(draws: Sequence[Floats]) -> Floats:
         """(B, k) from B resamples of each task."""
         parts = [(d[:, :, None] > above).mean(1) for d in draws]
-        return np.mean(np.stack(parts), axis=0)
+        mean: Floats = np.mean(np.stack(parts), axis=0)
+        return mean
 
     value = shares([_scores(t, 1)[None] for t in tasks])[0]
     low, high = np.quantile(shares(list(_resampled(tasks, 499))), _TAILS, axis=0)
@@ -230,14 +233,19 @@ def _resampled(tasks: Sequence[ArrayLike], count: int) -> Sequence[Floats]:
 
 
 def _student(value: float, error: float, df: float, clean: float, *, paired: bool) -> Difference:
-    """The t interval and p-value; without any spread `clean` is the p-value of a difference."""
+    """The t interval and p-value.
+
+    Without any spread (beyond rounding) `clean` is the p-value of a difference, and there
+    is no interval where too few scores agree to tell.
+    """
     from scipy.special import stdtr
 
-    if error > 0:
+    if error > _ROUNDING:
         half = _t_quantile(df) * error
         p = 2 * float(stdtr(df, -abs(value) / error))
     else:
-        half, p = 0.0, 1.0 if value == 0 else min(1.0, clean)
+        p = 1.0 if abs(value) <= _ROUNDING else min(1.0, clean)
+        half = math.nan if 1 - LEVEL <= p < 1 else 0.0
     return Difference(value, value - half, value + half, p, error, df, paired)
 
 

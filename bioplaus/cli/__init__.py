@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.compare import compare
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
 from bioplaus.errors import BioplausError
@@ -44,3 +45,4 @@ main.add_command(run)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
+main.add_command(compare)
