@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from bioplaus.profile import Published
+
 SCHEMA: Literal[1] = 1
 
 Number = Annotated[
@@ -56,15 +58,6 @@ class Timing(_Part):
     group_evaluation_seconds: float
     group_size: int
     train_seconds: float = Field(description="this seed's share: the group's by its size")
-
-
-class Published(_Part):
-    """One number from the literature, for a board to put beside a measured one."""
-
-    metric: str = Field(description="what was measured, on what: `mnist test accuracy`")
-    value: float = Field(description="as a fraction where it is an accuracy")
-    note: str = Field("", description="network, epochs, seeds: what it takes to compare")
-    source: str = Field(description="publication, and where in it")
 
 
 class RuleCard(_Part):

@@ -21,6 +21,7 @@ GROUPS = {
     "rule": "bioplaus.rules",
     "dataset": "bioplaus.datasets",
     "report": "bioplaus.reports",
+    "executor": "bioplaus.executors",
 }
 
 

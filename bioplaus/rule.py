@@ -23,7 +23,8 @@ from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.layers import Params, Shape
 from bioplaus.network import Network, Trace
 from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
+from bioplaus.profile import Citation, Plausibility, Published
+from bioplaus.search import LEARNING_RATE, SearchSpace
 from bioplaus.streams import Stream
 
 RESERVED_OPTIONS = frozenset({"rule", "loss", "state", "seed"})
@@ -100,6 +101,10 @@ class LearningRule(ABC, Generic[C]):
     """The rule that this one is with other defaults; None for a rule of its own."""
     refresh_every: ClassVar[int | None] = None
     """Call `refresh` every so many steps; None for never."""
+    quick: ClassVar[Mapping[str, object]] = {}
+    """Options that make it cheaper, for suites that say `quick`; printed on the board."""
+    published: ClassVar[tuple[Published, ...]] = ()
+    """Results from the literature, each checked at its source."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -134,6 +139,14 @@ class LearningRule(ABC, Generic[C]):
     def aux_optimizer(self) -> AuxOptimizer:
         """The optimizer of `state.aux`: None where there is nothing in it to train."""
         return None
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The settings worth tuning, options or `optimizer.lr`: one to three of them.
+
+        By default the learning rate, a decade and a half each way of the recommended one.
+        """
+        return {"optimizer.lr": LEARNING_RATE}
 
     def supports(self, net: Network) -> str | None:
         """None where this rule can train the network, else the reason why it cannot."""

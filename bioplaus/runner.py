@@ -29,7 +29,7 @@ from bioplaus.records import (
     seed_key,
 )
 from bioplaus.store import Store, read_record, write_atomically
-from bioplaus.task import TaskData, prepare
+from bioplaus.task import TaskData, TrainingData, prepare
 from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
 
 Observer = Callable[[Experiment, Progress], None]
@@ -70,7 +70,7 @@ def run_experiments(
         if content not in datasets:
             datasets = {content: experiment.task.load_data()}
         data = datasets[content]
-        cell = _Cell(experiment, store, experiment.configuration(data))
+        cell = Cell(experiment, store, experiment.configuration(data))
         missing = [s for s in seeds if force or not cell.has(s, save_weights)]
         for seed in sorted(set(seeds) - set(missing)):
             results.records.append(cell.read(seed))
@@ -78,7 +78,7 @@ def run_experiments(
         if not missing:
             continue
         try:
-            trainer = _train(experiment, data, missing, device, observe)
+            trainer = train_group(experiment, data, missing, device, observe)
         except BioplausError as error:
             results.problems.append(str(error))
             continue
@@ -87,13 +87,17 @@ def run_experiments(
     return results
 
 
-def _train(
+def train_group(
     experiment: Experiment,
-    data: TaskData,
+    data: TrainingData,
     seeds: Sequence[int],
     device: torch.device,
-    observe: Observer,
+    observe: Observer = lambda experiment, progress: None,
 ) -> Trainer:
+    """Train these seeds together; without a test split where the data have none.
+
+    PluginError where the rule raises.
+    """
     network, rule, task = experiment.network, experiment.rule, experiment.task
     dtype = PRECISIONS[experiment.precision]
 
@@ -104,7 +108,8 @@ def _train(
     try:
         with suitable_threads(len(seeds) * task.batch_size * network.widest_product()):
             validation = ready(data.validation) if data.validation is not None else None
-            splits = Splits(ready(data.train), validation, ready(data.test))
+            test = ready(data.test) if isinstance(data, TaskData) else None
+            splits = Splits(ready(data.train), validation, test)
             trainer = Trainer(rule, network, splits, budget, seeds)
             trainer.train(lambda progress: observe(experiment, progress))
     except BioplausError:
@@ -121,7 +126,7 @@ def _train(
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """The records of one experiment's seeds in a store."""
 
     experiment: Experiment
@@ -147,6 +152,7 @@ class _Cell:
             return False
 
     def read(self, seed: int) -> Record:
+        """That seed's record; RecordError where there is none, or a damaged one."""
         return read_record(self.path(seed))
 
     def keep(
@@ -167,6 +173,7 @@ class _Cell:
                 results.problems.append(f"not saved: {error}")
 
     def record(self, outcome: Outcome, trainer: Trainer, origin: dict[str, object]) -> Record:
+        """The facts on one seed."""
         size = len(trainer.seeds)
         lost = outcome.diverged_epoch is not None
         return Record(

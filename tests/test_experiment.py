@@ -162,13 +162,13 @@ def test_only_what_is_missing_runs(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[list[int]] = []
-    real = module._train
+    real = module.train_group
 
     def spy(experiment, data, seeds, device, observe):  # type: ignore[no-untyped-def]
         trained.append(list(seeds))
         return real(experiment, data, seeds, device, observe)
 
-    monkeypatch.setattr(module, "_train", spy)
+    monkeypatch.setattr(module, "train_group", spy)
     results = tmp_path / "r"
     train(tiny, results, "gaitprop", seeds=[1])
     again = train(tiny, results, "gaitprop", seeds=[0, 1, 2])

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.compare import compare
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
 
@@ -42,6 +44,8 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(bench)
+main.add_command(tune)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)

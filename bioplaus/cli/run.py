@@ -9,6 +9,7 @@ import click
 
 from bioplaus import registry
 from bioplaus.cli.report import rendered
+from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 
 
@@ -125,7 +126,7 @@ def run(
     note = "" if task else " (no --task given)"
     click.echo(
         f"{chosen.name}{note}: {', '.join(e.rule.name for e in experiments)}; "
-        f"{_count(len(seeds), 'seed')}, {_count(chosen.epochs, 'epoch')}, "
+        f"{count(len(seeds), 'seed')}, {count(chosen.epochs, 'epoch')}, "
         f"{device_name(where)}",
         err=True,
     )
@@ -152,14 +153,10 @@ def run(
         click.echo(rendered(ResultSet(done.records)), nl=False)
     if done.reused:
         click.echo(
-            f"{_count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
+            f"{count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
             "(--force runs them again).",
             err=True,
         )
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
