@@ -133,7 +133,7 @@ def _curves(
     traces = []
     for cell in cells:
         band: Band = measure(cell)
-        kept = _thinned(len(band.mean))
+        kept = thinned(len(band.mean))
         x = np.array(kept, dtype=np.float64) + 1
         traces += _band(cell.rule, x, Band(*(part[kept] for part in band)), styles, by)
     return name, traces, _axes("epoch", axis)
@@ -233,7 +233,8 @@ def _error(found: Any, by: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _thinned(count: int) -> list[int]:
+def thinned(count: int) -> list[int]:
+    """Which of `count` epochs a figure shows: all, or evenly spread ones with both ends."""
     if count <= MOST_POINTS:
         return list(range(count))
     return sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from bioplaus.aggregate import Aggregate
-from bioplaus.comparison import Board
-from bioplaus.records import Tuning
+from bioplaus.comparison import Board, Cell
+from bioplaus.records import Record, Tuning
 
 from .leaderboard import card_of, seeds_entry
 from .measures import MISSING, plain
-from .tables import Column, Entry, Line, Table, accuracy, percent, places, tuning_anchor
+from .tables import Column, Entry, Line, Table, accuracy, count, percent, places, tuning_anchor
 
 
 def overview_table(boards: Sequence[Board], found: Aggregate | None) -> Table:
@@ -129,3 +132,68 @@ def _word(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{plain(str(k))} {_word(v)}" for k, v in sorted(value.items()))
     return plain(str(value))
+
+
+def published_rows(boards: Sequence[Board]) -> list[tuple[str, str, str, str, str]]:
+    """(rule, metric, value, note, source) of every published number that the records carry."""
+    found = set()
+    for board in boards:
+        for rule, cell in board.entries.items():
+            card = card_of([cell])
+            for p in card.published if card else []:
+                value = f"{100 * p.value:.2f} %" if 0 <= p.value <= 1 else f"{p.value:g}"
+                found.add((rule, plain(p.metric), value, plain(p.note), plain(p.source)))
+    return sorted(found)
+
+
+OWN = ("command", "seeds_together")
+"""Provenance of one run rather than of where it ran; a command may name private folders."""
+
+
+def environments(records: Sequence[Record]) -> list[tuple[int, list[tuple[str, str]]]]:
+    """(records, facts) for each environment that records were made in, the commonest first."""
+    counted: Counter[str] = Counter()
+    for record in records:
+        facts = {k: v for k, v in record.provenance.items() if k not in OWN}
+        counted[json.dumps(facts, sort_keys=True)] += 1
+    found = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        (n, [(plain(k.replace("_", " ")), _word(v)) for k, v in json.loads(text).items()])
+        for text, n in found
+    ]
+
+
+def shared_conditions(board: Board) -> dict[str, object]:
+    """What all cells of a board have in common, as their records say it."""
+    c = board.cells[0].configuration
+    names = ("task", "data", "epochs", "precision")
+    return {"json": pretty({k: c[k] for k in names if k in c}), "words": _conditions(c)}
+
+
+def _conditions(c: dict[str, Any]) -> str:
+    task, data = c.get("task"), c.get("data")
+    parts = []
+    sizes = data.get("sizes") if isinstance(data, dict) else None
+    if isinstance(task, dict) and "dataset" in task:
+        parts.append(f"data set {task['dataset']}")
+    if isinstance(sizes, dict):
+        parts.append(", ".join(f"{v:,} {k}" for k, v in sizes.items() if isinstance(v, int)))
+    if isinstance(task, dict) and "batch_size" in task:
+        parts.append(f"batches of {task['batch_size']}")
+    if isinstance(c.get("epochs"), int):
+        parts.append(count(c["epochs"], "epoch"))
+    return plain("; ".join(parts))
+
+
+def configurations(board: Board) -> list[tuple[Cell, str]]:
+    """Each cell with what its records' keys cover beyond what the board shares."""
+    shared = ("task", "data", "epochs", "precision")
+    return [
+        (cell, pretty({k: v for k, v in cell.configuration.items() if k not in shared}))
+        for cell in board.cells
+    ]
+
+
+def pretty(content: object) -> str:
+    """JSON to read."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True)
