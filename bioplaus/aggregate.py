@@ -24,7 +24,7 @@ from bioplaus.statistics import (
     tie_groups,
 )
 
-THRESHOLDS = tuple(i / 100 for i in range(101))
+THRESHOLDS = tuple(i / 200 for i in range(201))
 """Accuracies at which profiles are taken."""
 
 

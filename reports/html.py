@@ -19,7 +19,7 @@ from bioplaus.report import Report
 
 from .downloads import curve_rows, seed_rows
 from .figures import Figure, board_figures, overall_figures
-from .leaderboard import board_table, budget, leaders, target
+from .leaderboard import board_table, budget, leaders, target, unmeasured
 from .measures import plain
 from .overview import (
     configurations,
@@ -103,11 +103,13 @@ def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]
     placed = [s.cell.rule for s in board.standings]
     order = [*placed, *sorted(set(board.entries) - set(placed))]
     figures: Sequence[Figure] = board_figures(board, index, styles)
+    table = board_table(board, index)
     return {
         "id": f"board-{index}",
         "board": board,
         "title": plain(board.title),
-        "table": board_table(board, index),
+        "table": table,
+        "unmeasured": unmeasured(table),
         "leaders": leaders(board),
         "target": None if goal is None else round(100 * goal),
         "conditions": shared_conditions(board),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -35,21 +36,22 @@ from .tables import (
     tuning_anchor,
 )
 
-BOARD_COLUMNS = [
+COLUMNS = [
     Column("Rank", "the places that the rule's tie group takes"),
     Column("Rule", "and what differs from its defaults", number=False),
-    Column("Test accuracy (%)", "mean over seeds, and its 95 % interval"),
+    Column("Test accuracy (%)", "mean over seeds and its 95 % interval, drawn to one scale; "
+           "what lies far below is at the left end"),
     Column("Seeds", "records there are, of those there should be; diverged ones count as 0 %"),
-    Column("Validation (%)", "mean over seeds"),
-    Column("Published (%)", "in the literature; often another network, see the note"),
-    Column("Time (s)", "training time of a seed: its share of the seeds that trained together"),
-    Column("Steps", "optimizer steps to the target accuracy, median over seeds"),
-    Column("Memory (MiB)", "peak memory of training, all seeds together"),
-    Column("Cost", "of a step, in forward passes of the same batch"),
     Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer"),
+    Column("Steps", "optimizer steps to the target accuracy, median over seeds"),
+    Column("Time (s)", "training time of a seed: its share of the seeds that trained together"),
+    Column("Cost", "of a step, in forward passes of the same batch"),
+    Column("Memory (MiB)", "peak memory of training, all seeds together"),
+    Column("Validation (%)", "mean over seeds; a diverged one counts 0 %"),
+    Column("Published (%)", "in the literature; often another network, see Published results"),
     Column("Tuning", "budget behind this configuration", number=False),
     Column("Run it again", "the command for this row", number=False),
-]
+]  # fmt: skip
 
 
 def target(board: Board) -> float | None:
@@ -70,41 +72,59 @@ def board_table(board: Board, index: int) -> Table:
     for cell in [*ranked, *others]:
         standing = standings.get(cell.digest + cell.rule)
         lines.append(Line(_board_line(board, cell, standing, bounds), quiet=standing is None))
-    return Table(f"board-{index}-table", f"Leaderboard of {board.title}", BOARD_COLUMNS, lines)
+    kept = [
+        i for i in range(len(COLUMNS)) if any(line.entries[i].text != MISSING for line in lines)
+    ]
+    kept_lines = [Line([line.entries[i] for i in kept], line.quiet) for line in lines]
+    name = f"Leaderboard of {plain(board.title)}"
+    return Table(f"board-{index}-table", name, [COLUMNS[i] for i in kept], kept_lines)
+
+
+def unmeasured(table: Table) -> list[str]:
+    """Columns that the table is without, for want of a single value."""
+    there = {c.name for c in table.columns}
+    return [c.name.partition(" (")[0].lower() for c in COLUMNS if c.name not in there]
 
 
 def _board_line(
     board: Board, cell: Cell, standing: Standing | None, bounds: tuple[float, float]
 ) -> list[Entry]:
     return [
-        _rank(board, cell, standing),
-        Entry(cell.rule, note=plain(cell.own_label), link=anchor(cell)),
+        Entry(MISSING) if standing is None else places(
+            standing.first, standing.last, standing.group
+        ),
+        Entry(cell.rule, note=_remark(board, cell, standing), link=anchor(cell)),
         accuracy(cell.estimate, bounds),
         seeds_entry(board, cell),
+        _alignment(cell),
+        _steps(board, cell),
+        number(train_seconds(cell)),
+        number(cost(cell, "forward_equivalents")),
+        number(scaled(cost(cell, "peak_bytes"), 2.0**-20)),
         percent(_mean_validation(cell)),
         _published(cell, board.task),
-        number(train_seconds(cell)),
-        _steps(board, cell),
-        number(scaled(cost(cell, "peak_bytes"), 2.0**-20)),
-        number(cost(cell, "forward_equivalents")),
-        _alignment(cell),
         _tuned(cell),
         Entry("command", sort=command(cell), kind="command"),
-    ]
+    ]  # fmt: skip
 
 
-def _rank(board: Board, cell: Cell, standing: Standing | None) -> Entry:
-    if standing is not None:
-        return places(standing.first, standing.last, standing.group)
-    why = "one seed: no rank" if board.entries[cell.rule] is cell else "another configuration"
-    return Entry(MISSING, title=why, note=why)
+def _remark(board: Board, cell: Cell, standing: Standing | None) -> str:
+    """The options, and why there is no rank."""
+    why = ""
+    if standing is None:
+        one = board.entries[cell.rule] is cell
+        why = "fewer than two seeds: not ranked" if one else "another configuration: not ranked"
+    return plain("; ".join(filter(None, (cell.own_label, why))))
 
 
 def _scale(board: Board) -> tuple[float, float]:
-    """The span of all intervals on a board, within 0 and 1."""
-    found = [c.estimate for c in board.cells if c.estimate]
-    ends = [v for e in found for v in e[:3] if math.isfinite(v)]
-    return max(0.0, min(ends, default=0.0)), min(1.0, max(ends, default=1.0))
+    """The span of the ranked rules' intervals, without what lies far below the middle one."""
+    found = [s.cell.estimate for s in board.standings if s.cell.estimate]
+    if not found:
+        return 0.0, 1.0
+    top = min(1.0, max(e.high for e in found))
+    middle = statistics.median(e.value for e in found)
+    return max(0.0, min(e.low for e in found), top - 3 * (top - middle)), top
 
 
 def seeds_entry(board: Board, cell: Cell) -> Entry:

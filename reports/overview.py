@@ -172,17 +172,18 @@ def shared_conditions(board: Board) -> dict[str, object]:
 
 def _conditions(c: dict[str, Any]) -> str:
     task, data = c.get("task"), c.get("data")
-    parts = []
     sizes = data.get("sizes") if isinstance(data, dict) else None
-    if isinstance(task, dict) and "dataset" in task:
-        parts.append(f"data set {task['dataset']}")
-    if isinstance(sizes, dict):
-        parts.append(", ".join(f"{v:,} {k}" for k, v in sizes.items() if isinstance(v, int)))
+    examples = sizes if isinstance(sizes, dict) else {}
+    named = {"train": "training", "validation": "validation", "test": "test"}
+    known = [f"{examples[k]:,} {name}" for k, name in named.items()
+             if isinstance(examples.get(k), int) and examples[k]]  # fmt: skip
+    parts = [f"{', '.join(known)} examples"] if known else []
     if isinstance(task, dict) and "batch_size" in task:
         parts.append(f"batches of {task['batch_size']}")
     if isinstance(c.get("epochs"), int):
         parts.append(count(c["epochs"], "epoch"))
-    return plain("; ".join(parts))
+    start = f"Data set {task['dataset']}" if isinstance(task, dict) and "dataset" in task else ""
+    return plain(": ".join(filter(None, (start, "; ".join(parts)))))
 
 
 def configurations(board: Board) -> list[tuple[Cell, str]]:
