@@ -66,7 +66,10 @@ class RuleCard(_Part):
     summary: str
     citation: dict[str, Any]
     plausibility: dict[str, Any] = Field(description="the profile that the rule declares")
-    tested: dict[str, Any] = Field(description="measured properties by the profile's names")
+    tested: dict[str, Any] = Field(
+        description="measured properties by the profile's names; `weight_transport` is "
+        "none, sign or exact: transpose and inverse are not told apart"
+    )
     published: list[Published] = []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from bioplaus.card import rule_card
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
@@ -201,5 +202,6 @@ class Cell:
                 group_size=size,
                 train_seconds=trainer.train_seconds / size,
             ),
+            card=rule_card(self.experiment.rule),
             provenance=origin,
         )

@@ -40,6 +40,7 @@ from bioplaus.rule import (
     RuleConfig,
     State,
 )
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 
@@ -74,6 +75,14 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         # in full, so that a record says what the base rule's options were
         options = self.base.config.model_dump(mode="json")
         super().__init__(config.model_copy(update={"options": options}))
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and the ridge: it bounds how much noise the inverse lets through."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "eps": Around(1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -30,6 +30,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .inverses import (
@@ -86,6 +87,12 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         venue="NeurIPS 33",
         identifier="arXiv:2006.06438",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The authors searched learning rate and lambda on a grid (supplement of the paper)."""
+        learned = {"inverse_lr": Around(1.0)} if self._learned else {}
+        return {"optimizer.lr": LEARNING_RATE, "ortho": Around(1.0), **learned}
 
     @property
     def plausibility(self) -> Plausibility:

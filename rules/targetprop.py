@@ -27,6 +27,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .inverse_learning import (
@@ -110,6 +111,11 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         equations="l-drl: Ernoult, Normandin, Moudgil, Spinney, Belilovsky, Rish, Richards and "
         "Bengio, ICML 2022, arXiv:2201.13415",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rates of the network and of its learned inverses, which must keep up."""
+        return {"optimizer.lr": LEARNING_RATE, "aux_optimizer.lr": Around(1.0)}
 
     @property
     def plausibility(self) -> Plausibility:

@@ -13,6 +13,7 @@ from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.compare import compare
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.share import merge, verify
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
@@ -50,3 +51,5 @@ main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
 main.add_command(compare)
+main.add_command(merge)
+main.add_command(verify)
