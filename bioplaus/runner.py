@@ -29,9 +29,10 @@ from bioplaus.records import (
     digest,
     seed_key,
 )
+from bioplaus.stepper import Budget
 from bioplaus.store import Store, read_record, write_atomically
 from bioplaus.task import TaskData, TrainingData, prepare
-from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Outcome, Progress, Splits, Trainer
 
 Observer = Callable[[Experiment, Progress], None]
 
