@@ -41,6 +41,7 @@ class HtmlReport(Report):
     """One web page that works offline, with everything: -o board.html."""
 
     name: ClassVar[str] = "html"
+    for_terminals: ClassVar[bool] = False
 
     def render(self, results: ResultSet, width: int | None = None) -> str:
         """The page; the same results give the same bytes.
