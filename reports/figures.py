@@ -214,13 +214,25 @@ def _cost_variants(
             })  # fmt: skip
         if traces:
             axes = _axes(axis, "test accuracy (%)")
-            axes["xaxis"]["type"] = "log"
+            axes["xaxis"] |= {"type": "log", **_log_ticks([t["x"][0] for t in traces])}
             variants.append((name, traces, axes))
     return variants
 
 
 def _axes(x: str, y: str) -> dict[str, Any]:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+
+
+def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks at 1, 2 and 5 times powers of ten, a little beyond the values."""
+    low, high = min(values) / 1.3, max(values) * 1.3
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = [float(f"{m}e{k}") for k in range(first, last + 1) for m in (1, 2, 5)]
+    shown = [v for v in steps if low <= v <= high]
+    return {
+        "range": [_short(math.log10(low)), _short(math.log10(high))],
+        "tickvals": shown, "ticktext": [f"{v:,g}" for v in shown],
+    }  # fmt: skip
 
 
 def _error(found: Any, by: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from bioplaus.comparison import Board, Cell, Standing
@@ -46,7 +47,7 @@ COLUMNS = [
     Column("Steps", "optimizer steps to the target accuracy, median over seeds"),
     Column("Time (s)", "training time of a seed: its share of the seeds that trained together"),
     Column("Cost", "of a step, in forward passes of the same batch"),
-    Column("Memory (MiB)", "peak memory of training, all seeds together"),
+    Column("Memory (MiB)", "peak memory of training, all seeds together; counted from tensors where not measured"),
     Column("Validation (%)", "mean over seeds; a diverged one counts 0 %"),
     Column("Published (%)", "in the literature; often another network, see Published results"),
     Column("Tuning", "budget behind this configuration", number=False),
@@ -100,7 +101,7 @@ def _board_line(
         _steps(board, cell),
         number(train_seconds(cell)),
         number(cost(cell, "forward_equivalents")),
-        number(scaled(cost(cell, "peak_bytes"), 2.0**-20)),
+        _memory(cell),
         percent(_mean_validation(cell)),
         _published(cell, board.task),
         _tuned(cell),
@@ -183,6 +184,12 @@ def _steps(board: Board, cell: Cell) -> Entry:
     return Entry(f"{found.median:,.0f}", sort=found.median, note=some)
 
 
+def _memory(cell: Cell) -> Entry:
+    entry = number(scaled(cost(cell, "peak_bytes"), 2.0**-20))
+    measured = all(getattr(getattr(r, "cost", None), "peak_measured", True) for r in cell.records)
+    return entry if measured else replace(entry, note="counted")
+
+
 def _alignment(cell: Cell) -> Entry:
     values = final_alignment(cell).mean
     if not len(values) or not all(map(math.isfinite, values)):
@@ -194,9 +201,10 @@ def _alignment(cell: Cell) -> Entry:
 
 
 def _tuned(cell: Cell) -> Entry:
-    if cell.tuning is not None:
-        return Entry(budget(cell.tuning), link=tuning_anchor(cell.tuning))
-    return Entry("set by hand" if cell.own_label else "defaults")
+    if cell.tuning is None:
+        return Entry("set by hand" if cell.own_label else "defaults")
+    trials, rest = budget(cell.tuning).split(" of ")
+    return Entry(trials, note=f"of {rest}", link=tuning_anchor(cell.tuning))
 
 
 def budget(tuning: Tuning) -> str:

@@ -96,21 +96,25 @@ NEEDS_NOTHING: dict[str, tuple[object, ...]] = {
 """Values of a profile that ask for nothing which a neuron is not known to have."""
 
 
+WIDE = ("auxiliary", "note", "phases")
+"""Fields of a profile that are sentences."""
+
+
 def plausibility_table(boards: Sequence[Board]) -> Table | None:
     """What each rule declares of itself, and beneath it what was measured of that."""
     cells = {rule: [b.entries[rule] for b in boards if rule in b.entries]
              for rule in sorted({rule for b in boards for rule in b.entries})}  # fmt: skip
     cards = {rule: card for rule, found in cells.items() if (card := card_of(found)) is not None}
-    known = [f for f in NEEDS_NOTHING]
     fields = list(dict.fromkeys(
-        [*known, *(name for card in cards.values() for name in sorted(card.plausibility))]
+        [*NEEDS_NOTHING, "phases", *(name for card in cards.values() for name in sorted(card.plausibility))]
     ))  # fmt: skip
     fields = [f for f in fields if any(card.plausibility.get(f) not in (None, "")
                                        for card in cards.values())]  # fmt: skip
     if not cards:
         return None
     columns = [Column("Rule", number=False),
-               *(Column(plain(f.replace("_", " ")), number=False) for f in fields)]  # fmt: skip
+               *(Column(plain(f.replace("_", " ").capitalize()), number=False, wide=f in WIDE)
+                 for f in fields)]  # fmt: skip
     lines = []
     for rule, card in cards.items():
         entries = [Entry(rule, title=plain(card.summary))]

@@ -19,6 +19,8 @@ class Column:
     name: str
     hint: str = ""
     number: bool = True
+    wide: bool = False
+    """Holds sentences."""
 
 
 @dataclass(frozen=True)
