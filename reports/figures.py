@@ -200,7 +200,7 @@ def _cost_variants(
     }
     variants = []
     for name, (axis, measure, factor) in measures.items():
-        traces = []
+        traces: list[Trace] = []
         for cell in cells:
             x, found = measure(cell), cell.estimate
             if x is None or x <= 0 or found is None:

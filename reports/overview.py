@@ -105,11 +105,11 @@ def plausibility_table(boards: Sequence[Board]) -> Table | None:
     cells = {rule: [b.entries[rule] for b in boards if rule in b.entries]
              for rule in sorted({rule for b in boards for rule in b.entries})}  # fmt: skip
     cards = {rule: card for rule, found in cells.items() if (card := card_of(found)) is not None}
-    fields = list(dict.fromkeys(
-        [*NEEDS_NOTHING, "phases", *(name for card in cards.values() for name in sorted(card.plausibility))]
-    ))  # fmt: skip
-    fields = [f for f in fields if any(card.plausibility.get(f) not in (None, "")
-                                       for card in cards.values())]  # fmt: skip
+    extra = (name for card in cards.values() for name in sorted(card.plausibility))
+    fields = [
+        f for f in dict.fromkeys([*NEEDS_NOTHING, "phases", *extra])
+        if any(card.plausibility.get(f) not in (None, "") for card in cards.values())
+    ]  # fmt: skip
     if not cards:
         return None
     columns = [Column("Rule", number=False),
