@@ -47,7 +47,7 @@ COLUMNS = [
     Column("Steps", "optimizer steps to the target accuracy, median over seeds"),
     Column("Time (s)", "training time of a seed: its share of the seeds that trained together"),
     Column("Cost", "of a step, in forward passes of the same batch"),
-    Column("Memory (MiB)", "peak memory of training, all seeds together; counted where not measured"),
+    Column("Memory (MiB)", "peak of training, all seeds together; counted where not measured"),
     Column("Validation (%)", "mean over seeds; a diverged one counts 0 %"),
     Column("Published (%)", "in the literature; often another network, see Published results"),
     Column("Tuning", "budget behind this configuration", number=False),

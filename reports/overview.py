@@ -9,7 +9,7 @@ from typing import Any
 
 from bioplaus.aggregate import Aggregate
 from bioplaus.comparison import Board, Cell
-from bioplaus.records import Record, Tuning
+from bioplaus.records import Record, RuleCard, Tuning
 
 from .leaderboard import card_of, seeds_entry
 from .measures import MISSING, plain
@@ -90,10 +90,10 @@ NEEDS_NOTHING: dict[str, tuple[object, ...]] = {
     "backward_locking": (False,),
     "local": (True,),
     "needs_derivative": ("no", "local"),
-    "signed_errors": ("none", "activity difference", "error units"),
+    "signed_errors": ("none", "activity difference"),
     "auxiliary": ("none", "", None),
 }
-"""Values of a profile that ask for nothing which a neuron is not known to have."""
+"""Values of a profile that ask for nothing beyond what neurons are known to do."""
 
 
 WIDE = ("auxiliary", "note", "phases")
@@ -114,7 +114,7 @@ def plausibility_table(boards: Sequence[Board]) -> Table | None:
         return None
     columns = [Column("Rule", number=False),
                *(Column(plain(f.replace("_", " ").capitalize()), number=False, wide=f in WIDE)
-                 for f in fields)]  # fmt: skip
+                 for f in fields), Column("Source", number=False, wide=True)]  # fmt: skip
     lines = []
     for rule, card in cards.items():
         entries = [Entry(rule, title=plain(card.summary))]
@@ -124,8 +124,16 @@ def plausibility_table(boards: Sequence[Board]) -> Table | None:
             kind = ("yes" if value in NEEDS_NOTHING[f] else "no") if f in NEEDS_NOTHING else ""
             note = "" if tested is None else f"tested: {_word(tested)}"
             entries.append(Entry(text, note=note, kind=kind if text != MISSING else ""))
-        lines.append(Line(entries))
+        lines.append(Line([*entries, Entry(_source(card))]))
     return Table("plausibility-table", "Plausibility profiles", columns, lines)
+
+
+def _source(card: RuleCard) -> str:
+    """The citation in words."""
+    c = card.citation
+    where = ", ".join(str(c[k]) for k in ("venue", "identifier") if c.get(k))
+    text = f"{c.get('authors', '')} ({c.get('year', '')}). {c.get('title', '')}. {where}"
+    return plain(text.strip()) if c else MISSING
 
 
 def _word(value: object) -> str:
