@@ -1,7 +1,7 @@
 """Rules over several tasks: mean accuracy, interquartile mean, ranks and profiles.
 
 An aggregate is fair over tasks that all of its rules have in full; it takes the block of
-rules and tasks that is largest, and says which rules and tasks are not in it.
+rules and tasks that is largest, and says which rules are not in it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class Aggregate:
     boards: tuple[Board, ...]
     rules: tuple[Overall, ...]
     rules_left_out: tuple[str, ...]
-    boards_left_out: tuple[Board, ...]
 
 
 def aggregate(boards: Sequence[Board]) -> Aggregate | None:
@@ -73,7 +72,6 @@ def aggregate(boards: Sequence[Board]) -> Aggregate | None:
         boards=tuple(kept),
         rules=tuple(_overall(rules, kept)),
         rules_left_out=tuple(sorted(names - set(rules))),
-        boards_left_out=tuple(b for b in boards if b not in kept),
     )
 
 

@@ -185,6 +185,16 @@ def test_compare_for_programs_and_documents(folder: Path) -> None:
     assert text.count("\n| ") == 5 and "| toy | +5.00 |" in text
 
 
+def test_a_label_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    wild = cell("a", GOOD, label="x\x1b[31m\ry")
+    wild += cell("a", [0.5], first=9, label="x\x1b[31m\ry", diverged=True)
+    for record in [*wild, *cell("b", WORSE)]:
+        Store(tmp_path).write(record)
+    for form in ("table", "markdown"):
+        done = compare(tmp_path, "a", "b", "--format", form)
+        assert done.exit_code == 0 and not set("\x1b\r") & set(done.output)
+
+
 def test_compare_names_what_is_missing(folder: Path, tmp_path: Path) -> None:
     done = compare(folder, "nothing", "b")
     assert done.exit_code == 1 and "nothing" in done.stderr and "Traceback" not in done.stderr

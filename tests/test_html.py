@@ -191,14 +191,23 @@ def test_the_page_says_what_the_issue_asks_for(page: str) -> None:
     assert "secret/path" not in page, "a command line may name private folders"
 
 
-def test_future_and_broken_files_are_named(tmp_path: Any) -> None:
+def test_future_broken_and_hostile_files_are_named(tmp_path: Any) -> None:
     store = Store(tmp_path)
-    paths = [store.write(r) for r in records()[:3]]
-    paths[0].write_text(paths[0].read_text()[:200])
-    paths[1].write_text(paths[1].read_text().replace('"schema": 1', '"schema": 99'))
-    text = Reader(render(store.read_all())).text
-    assert "damaged (not JSON)" in text and "schema 99" in text
-    assert "2 files could not be read" in text
+    half, future, script, path, nan, *_ = paths = [store.write(r) for r in records()[:6]]
+    texts = [p.read_text() for p in paths]
+    half.write_text(texts[0][:200])
+    future.write_text(texts[1].replace('"schema": 1', '"schema": 99'))
+    script.write_text(
+        texts[2].replace('"rule": "good",\n "schema', '"rule": "<script>",\n "schema')
+    )
+    path.write_text(texts[3].replace('"task": "toy",\n "test', '"task": "../toy",\n "test'))
+    nan.write_text(re.sub(r'("test_accuracy": \[)[^]]*', r"\1NaN, NaN", texts[4]))
+    found = store.read_all()
+    assert [len(found.records), len(found.damaged)] == [2, 4]
+    text = Reader(render(found)).text
+    for part in ("damaged (not JSON)", "schema 99", "(rule: ", "(task: ", "4 files could not"):
+        assert part in text, part
+    assert "nan" not in text.lower()
 
 
 def test_no_records_is_a_page_too() -> None:

@@ -61,7 +61,7 @@ def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: s
         click.echo(f"Warning: {line}", err=True)
     compared = contrasts(boards(found), rule, other)
     for note in dict.fromkeys(f"{c.board.title}: {n}" for c in compared for n in c.caveats):
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {_printable(note)}", err=True)
     click.echo(_FORMATS[form](compared), nl=False)
 
 
@@ -101,7 +101,12 @@ def _cells(compared: Sequence[Contrast]) -> list[list[str]]:
         words = verdict(whole, compared[0].a.rule, compared[0].b.rule)
         mean = f"{100 * whole.value:+.2f}"
         rows.append(["mean of these", mean, _range(whole), "", "", "", words])
-    return rows
+    return [[_printable(cell) for cell in row] for row in rows]
+
+
+def _printable(text: str) -> str:
+    """A label from a record must not steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _range(d: Difference | None) -> str:
