@@ -49,7 +49,7 @@ def solve_rows(matrix: Tensor, rows: Tensor) -> Tensor:
     return solve(matrix, rows.T).T
 
 
-REFINEMENTS = 4
+REFINEMENTS = 3
 REFINED_TO = 1e-4
 """Relative error of a refined solution, estimated from its last two corrections."""
 

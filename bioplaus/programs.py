@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,12 +43,17 @@ class Program:
         self.how: How = "eager"
         self.why = ""
         self.graph: GraphModule | None = None
+        self.calls = 0
+        self.setup_seconds = 0.0
+        """What tracing and compiling took."""
 
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
+        self.calls += 1
         return self._run(*tensors)
 
     def _first(self, *tensors: Tensor) -> Sequence[Tensor]:
         self._run = self._function
+        start = time.perf_counter()
         try:
             self.graph = trace(self._function, tensors)
         except BioplausError:
@@ -56,18 +62,19 @@ class Program:
             self.why = f"it cannot be traced ({_line(error)})"
             return self._function(*tensors)  # what the rule itself does wrong is raised here
         self._run, self.how = self.graph, "traced"
+        self.setup_seconds = time.perf_counter() - start
         if self._to_compile(self.graph):
             try:
                 compiled = compile_graph(self.graph, tensors)
                 outputs = compiled(*tensors)
-            except (
-                Exception
-            ) as error:  # a compiler that is missing, old or broken: no reason to stop
+            except Exception as error:  # no compiler, or one too old: no reason to stop
                 self.why = f"it cannot be compiled ({_line(error)})"
             else:
                 self._run, self.how = compiled, "compiled"
+                self.setup_seconds = time.perf_counter() - start
                 return outputs
-        return self(*tensors)
+        run: Callable[..., Sequence[Tensor]] = self._run
+        return run(*tensors)
 
 
 def trace(function: Function, tensors: Sequence[Tensor]) -> GraphModule:

@@ -6,7 +6,7 @@ program; the optimizers are torch's, fused, on the stacked parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -116,9 +116,21 @@ class Stepper:
         return Batch(self._x[index], self._y[index])
 
     @property
-    def program(self) -> Program | None:
-        """The first step's; None before it."""
-        return next(iter(self._programs.values()), None)
+    def programs(self) -> list[Program]:
+        """Of the rule's variants so far, the first step's first."""
+        return list(self._programs.values())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that lasts between steps: data, parameters, their gradients, states."""
+        yield from (self._x, self._y)
+        for tensor in (*self.params.values(), *self.state.aux.values()):
+            yield tensor
+            if tensor.grad is not None:
+                yield tensor.grad
+        yield from self.state.memory.values()
+        for optimizer in (self._optimizer, self._aux_optimizer):
+            for kept in optimizer.state.values() if optimizer else ():
+                yield from (v for v in kept.values() if isinstance(v, Tensor))
 
     def _function(self, rule: Rule) -> Function:
         """A step of that rule up to the optimizers, as a function of a flat list of tensors."""

@@ -71,7 +71,9 @@ class Trainer:
         compile: Compile = "off",
     ) -> None:
         self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
-        self._device = splits.train.x.device
+        self.device = splits.train.x.device
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile)
         self._predict = batched_predict(rule, net)
         self._probe = AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds)
@@ -79,6 +81,7 @@ class Trainer:
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
         self.train_seconds = 0.0
+        self.setup_seconds = 0.0
         self.evaluation_seconds = 0.0
 
     @property
@@ -94,6 +97,7 @@ class Trainer:
     @torch.no_grad()
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> list[Outcome]:
         """All epochs, or until no replica is left that has not diverged."""
+        report(self._progress(0, 1))
         for epoch in range(1, self.budget.epochs + 1):
             start = time.perf_counter()
             sums = self._epoch(epoch, report)
@@ -101,7 +105,8 @@ class Trainer:
             middle = time.perf_counter()
             self._record(epoch, sums)
             self._synchronize()
-            self.train_seconds += middle - start
+            before, self.setup_seconds = self.setup_seconds, self._setup_seconds()
+            self.train_seconds += middle - start - (self.setup_seconds - before)
             self.evaluation_seconds += time.perf_counter() - middle
             self._adapt()
             if all(outcome.diverged_epoch for outcome in self.outcomes):
@@ -118,7 +123,7 @@ class Trainer:
         steps, size = self.steps_per_epoch, self.budget.batch_size
         count = len(self.splits.train)
         keys = torch.stack([Stream(seed).at("order", epoch).key for seed in self.seeds])
-        kept = random_order(keys, count)[:, : steps * size].to(self._device)
+        kept = random_order(keys, count)[:, : steps * size].to(self.device)
         return kept.reshape(len(self.seeds), steps, size).movedim(1, 0)
 
     def _epoch(self, epoch: int, report: Callable[[Progress], None]) -> Tensor:
@@ -133,6 +138,9 @@ class Trainer:
                 told = time.perf_counter()
         assert sums is not None  # an epoch has a step: Task.load_data sees to it
         return sums
+
+    def _setup_seconds(self) -> float:
+        return sum(program.setup_seconds for program in self.stepper.programs)
 
     def _adapt(self) -> None:
         """Let the rule look at the epoch's metrics, the worst of the replicas'."""
@@ -190,7 +198,7 @@ class Trainer:
             return []
         units = max(int(torch.Size(s).numel()) for s in self._shapes())
         chunk = max(1, _EVALUATION_ELEMENTS // (len(self.seeds) * units))
-        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self._device)
+        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
         for x, y in zip(torch.split(split.x, chunk), torch.split(split.y, chunk), strict=True):
             output = self._predict(self.params, self.state, x)
             right += (output[..., : self.net.classes].argmax(-1) == y).sum(-1)
@@ -202,8 +210,8 @@ class Trainer:
     def _probe_batch(self) -> Batch:
         """The same training examples for every rule and seed."""
         order = Stream(0).at("probe").permutation(len(self.splits.train))
-        return self.stepper.gather(order[: self.budget.batch_size].to(self._device))
+        return self.stepper.gather(order[: self.budget.batch_size].to(self.device))
 
     def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
