@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 
 import torch
 
-from bioplaus.environment import provenance, use_full_precision
+from bioplaus.execution import Execution
 from bioplaus.experiment import Experiment
 from bioplaus.records import Record, Trial
-from bioplaus.runner import Cell, train_group
+from bioplaus.runner import Cell, train_groups
 from bioplaus.store import Store
 from bioplaus.task import Task, TaskData, TrainingData
 from bioplaus.trainer import Progress
@@ -52,16 +52,17 @@ class CellJob(Job[list[Record]]):
         return f"{self.experiment.rule.name} on {self.experiment.task.name}"
 
     def run(self, watch: Watch) -> list[Record]:
-        use_full_precision()
-        device = torch.device(self.device)
         data = load_data(self.experiment.task)
-        trainer = train_group(
-            self.experiment, data, self.seeds, device, lambda _, progress: watch(progress)
+        trained = train_groups(
+            self.experiment,
+            data,
+            self.seeds,
+            Execution(torch.device(self.device)),
+            lambda _, progress: watch(progress),
         )
         # the store is for paths only: nothing is written here
         cell = Cell(self.experiment, Store("."), self.experiment.configuration(data))
-        origin = provenance(device, trainer.threads, self.seeds)
-        return [cell.record(outcome, trainer, origin) for outcome in trainer.outcomes]
+        return [record for trainer in trained for record in cell.records(trainer)]
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,17 @@ class TrialJob(Job[Trial]):
         return f"{name} on {task}, trial {self.number}"
 
     def run(self, watch: Watch) -> Trial:
-        use_full_precision()
         data = _training_data(_data_content(self.experiment.task))
-        device = torch.device(self.device)
-        trainer = train_group(
-            self.experiment, data, self.seeds, device, lambda _, progress: watch(progress)
+        trained = train_groups(
+            self.experiment,
+            data,
+            self.seeds,
+            Execution(torch.device(self.device)),
+            lambda _, progress: watch(progress),
         )
         found = [
             None if o.diverged_epoch is not None else o.validation_accuracy[-1]
+            for trainer in trained
             for o in trainer.outcomes
         ]
         return finished_trial(self.number, dict(self.settings), found)

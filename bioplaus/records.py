@@ -57,7 +57,28 @@ class Timing(_Part):
     group_train_seconds: float
     group_evaluation_seconds: float
     group_size: int
+    setup_seconds: float = Field(
+        0.0, description="tracing and compiling the step, in none of the others"
+    )
     train_seconds: float = Field(description="this seed's share: the group's by its size")
+
+
+class Cost(_Part):
+    """What training took, counted from a step's operations where not said otherwise."""
+
+    forward_equivalents: Number = Field(
+        description="operations of a step by those of a forward pass over its batch"
+    )
+    step_flops: int | None = Field(
+        description="of one seed's step; a multiply-add is two, elementwise ones do not count"
+    )
+    peak_bytes: int | None = Field(
+        description="most memory of tensors at a time, all the seeds of the group together"
+    )
+    peak_measured: bool = Field(
+        description="by the device's allocator, or else counted: data, parameters, gradients, "
+        "optimizer state, the rule's state, and a step's intermediate results"
+    )
 
 
 class RuleCard(_Part):
@@ -105,6 +126,7 @@ class Record(_File):
     test_accuracy: Number
     curves: Curves
     timing: Timing
+    cost: Cost | None = None
     card: RuleCard | None = None
     provenance: dict[str, Any]
 

@@ -185,8 +185,8 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         inverse = exact_inverse(fwd) if self.config.inverse == "exact" else learned_inverse(fwd)
         return target_deltas(fwd, inverse, self.config)
 
-    def penalty(self, net: Network, params: Params) -> Params:
-        return orthogonality_grad(net, params, self.config.ortho, self.config.ortho_form)
+    def penalty(self, fwd: ForwardPass) -> Params:
+        return orthogonality_grad(fwd.net, fwd.params, self.config.ortho, self.config.ortho_form)
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if self.config.inverse == "exact":

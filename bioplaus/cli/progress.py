@@ -99,6 +99,8 @@ def _name(experiment: Experiment) -> str:
 
 
 def _note(where: Where) -> str:
+    if where.step == 0:
+        return "preparing the step"
     parts = [f"epoch {where.epoch}/{where.epochs}"]
     if where.loss is not None:
         parts.append(f"loss {where.loss:.4f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Literal
 
 import click
 
@@ -50,6 +51,23 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
         return seeds
 
 
+class ReplicasType(click.ParamType):  # type: ignore[type-arg]
+    """A number from 1 up, or `auto`, which is 0."""
+
+    name = "replicas"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "auto":
+            return 0
+        if not value.isdecimal() or int(value) == 0:
+            self.fail(f"{value!r}: give a number from 1 up, or auto", param, ctx)
+        return int(value)
+
+
 @click.command(short_help="Train rules on a task; records and a table come out.")
 @click.option("--rule", "rules", multiple=True, required=True, help="A learning rule; repeatable.")
 @click.option("--task", help="A built-in task or FILE.toml.  [default: a digits task]")
@@ -70,7 +88,27 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
     "aux_optimizer.lr=..., task.batch_size=...; repeatable.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["fp32", "fp64"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp64"]),
+    default="fp32",
+    show_default=True,
+    help="tf32 is faster than fp32 on a GPU, and less exact.",
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Compile the training step: auto does where a long run repays it.",
+)
+@click.option(
+    "--max-replicas",
+    type=ReplicasType(),
+    default="auto",
+    show_default=True,
+    help="Seeds that train together at most; auto is as many as the memory holds.",
+)
 @click.option(
     "--results",
     type=click.Path(file_okay=True),
@@ -89,6 +127,8 @@ def run(
     assignments: tuple[str, ...],
     device: str,
     precision: str,
+    compile: Literal["auto", "on", "off"],
+    max_replicas: int,
     results: str,
     force: bool,
     save_weights: bool,
@@ -113,6 +153,7 @@ def run(
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
+        from bioplaus.execution import Execution
         from bioplaus.experiment import plan
         from bioplaus.records import ResultSet
         from bioplaus.runner import run_experiments
@@ -137,7 +178,7 @@ def run(
                 experiments,
                 seeds,
                 Store(results),
-                device=where,
+                execution=Execution(where, compile, max_replicas or None),
                 force=force,
                 save_weights=save_weights,
                 observe=display.update,
@@ -157,6 +198,8 @@ def run(
             "(--force runs them again).",
             err=True,
         )
+    for note in done.notes:
+        click.echo(f"Note: {note}.", err=True)
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))
