@@ -32,6 +32,9 @@ from .measures import (
 MOST_POINTS = 120
 """Epochs of a curve that are drawn; longer ones are thinned."""
 
+FEW_EPOCHS = 10
+"""Up to so many, each has its tick."""
+
 Trace = dict[str, Any]
 
 
@@ -59,7 +62,7 @@ def board_figures(board: Board, number: int, styles: Mapping[str, int]) -> list[
             f"learning-{number}",
             "Learning curves",
             "Test accuracy after each epoch: mean over seeds, and the 95 % interval of the mean.",
-            [_curves("", cells, accuracy_curve, styles, "test accuracy (%)", 100)],
+            [_curves(cells, accuracy_curve, styles, "test accuracy (%)", 100)],
         ),
         Figure(
             f"cost-{number}",
@@ -80,7 +83,7 @@ def board_figures(board: Board, number: int, styles: Mapping[str, int]) -> list[
             "Alignment over training",
             "The same cosine after each epoch, as the mean over layers: "
             "a falling curve has left the gradient's direction as it learned.",
-            [_curves("", cells, alignment_curve, styles, "cosine with the gradient", 1)],
+            [_curves(cells, alignment_curve, styles, "cosine with the gradient", 1)],
         ),
     ]
     return [f for f in made if any(data for _, data, _ in f.variants)]
@@ -128,15 +131,19 @@ def overall_figures(found: Aggregate, styles: Mapping[str, int]) -> list[Figure]
 
 
 def _curves(
-    name: str, cells: Iterable[Cell], measure: Any, styles: Mapping[str, int], axis: str, by: float
+    cells: Iterable[Cell], measure: Any, styles: Mapping[str, int], axis: str, by: float
 ) -> tuple[str, list[Trace], dict[str, Any]]:
-    traces = []
+    traces, longest = [], 0
     for cell in cells:
         band: Band = measure(cell)
+        longest = max(longest, len(band.mean))
         kept = thinned(len(band.mean))
         x = np.array(kept, dtype=np.float64) + 1
         traces += _band(cell.rule, x, Band(*(part[kept] for part in band)), styles, by)
-    return name, traces, _axes("epoch", axis)
+    axes = _axes("epoch", axis)
+    if longest <= FEW_EPOCHS:
+        axes["xaxis"]["dtick"] = 1
+    return "", traces, axes
 
 
 def _band(
@@ -224,11 +231,14 @@ def _axes(x: str, y: str) -> dict[str, Any]:
 
 
 def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 times powers of ten, a little beyond the values."""
+    """Ticks at 1, 2 and 5 times powers of ten, or at all whole multiples where these are few."""
     low, high = min(values) / 1.3, max(values) * 1.3
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = [float(f"{m}e{k}") for k in range(first, last + 1) for m in (1, 2, 5)]
-    shown = [v for v in steps if low <= v <= high]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for multiples in ((1, 2, 5), range(1, 10)):
+        steps = [float(f"{m}e{k}") for k in powers for m in multiples]
+        shown = [v for v in steps if low <= v <= high]
+        if len(shown) > 2:
+            break
     return {
         "range": [_short(math.log10(low)), _short(math.log10(high))],
         "tickvals": shown, "ticktext": [f"{v:,g}" for v in shown],

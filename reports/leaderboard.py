@@ -186,8 +186,8 @@ def _steps(board: Board, cell: Cell) -> Entry:
 
 def _memory(cell: Cell) -> Entry:
     entry = number(scaled(cost(cell, "peak_bytes"), 2.0**-20))
-    measured = all(getattr(getattr(r, "cost", None), "peak_measured", True) for r in cell.records)
-    return entry if measured else replace(entry, note="counted")
+    counted = any(r.cost is not None and not r.cost.peak_measured for r in cell.records)
+    return replace(entry, note="counted") if counted and entry.text != MISSING else entry
 
 
 def _alignment(cell: Cell) -> Entry:

@@ -123,7 +123,7 @@ def train_seconds(cell: Cell) -> float | None:
 
 def cost(cell: Cell, name: str) -> float | None:
     """Mean over seeds of a field of the records' cost; None where it was not measured."""
-    return mean_of([_number(getattr(getattr(r, "cost", None), name, None)) for r in cell.records])
+    return mean_of([_number(getattr(r.cost, name, None)) for r in cell.records])
 
 
 def command(cell: Cell) -> str:

@@ -17,7 +17,7 @@ from bioplaus import registry
 from bioplaus.cli import main
 from bioplaus.comparison import boards
 from bioplaus.errors import BioplausError
-from bioplaus.records import Failure, Record, ResultSet, RuleCard, Tuning
+from bioplaus.records import Cost, Failure, Record, ResultSet, RuleCard, Tuning
 from bioplaus.reports import measures
 from bioplaus.reports.html import script_json
 from bioplaus.store import Store
@@ -27,6 +27,7 @@ graph_objects = pytest.importorskip("plotly.graph_objects")
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" ' & {{7*7}} \u2028"
 SCORES = {"good": [0.95, 0.96, 0.955, 0.94, 0.95], "worse": [0.91, 0.91, 0.905, 0.88, 0.90]}
+COST = Cost(forward_equivalents=3.25, step_flops=1000, peak_bytes=3 * 2**20, peak_measured=False)
 
 
 def records(hostile: str = "") -> list[Record]:
@@ -38,7 +39,7 @@ def records(hostile: str = "") -> list[Record]:
                 cosines = [[0.5, 0.4 + seed / 100], [0.9, 1.0]]
                 made.append(make_record(task=task, rule=rule, seed=seed, test=score,
                                         validation=score, cosines=cosines, card=card(hostile),
-                                        provenance=provenance(hostile)))  # fmt: skip
+                                        cost=COST, provenance=provenance(hostile)))  # fmt: skip
     made.append(make_record(rule="worse", label=f"lr=1 {hostile}", seed=0, test=0.3))
     made.append(make_record(rule="worse", label=f"lr=1 {hostile}", seed=1, diverged=True))
     return made
@@ -185,7 +186,7 @@ def test_the_page_says_what_the_issue_asks_for(page: str) -> None:
         "95.10", "good is ahead of every other rule", "2 trials of 1 seed, 3 epochs",
         "98.70", "Author 2020", "1 diverged", "another configuration: not ranked",
         "bioplaus run --rule good --task toy --seeds 0-4", "torch 2.14", "tested: none",
-        "raised", "skipped", "it broke", "Interquartile mean",
+        "raised", "skipped", "it broke", "Interquartile mean", "3.25", "counted",
     ):  # fmt: skip
         assert part in text, part
     assert "secret/path" not in page, "a command line may name private folders"

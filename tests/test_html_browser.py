@@ -173,6 +173,17 @@ def test_chips_switch_rules_on_and_off(visit: Visit) -> None:
     )
 
 
+def test_the_cost_is_the_readers_choice(visit: Visit) -> None:
+    title = visit.page.locator("#cost-1 .xtitle")
+    assert title.text_content() == "seconds of training for a seed"
+    visit.page.locator("select[data-for=cost-1]").select_option(label="peak memory")
+    visit.page.wait_for_function(
+        "document.querySelector('#cost-1 .xtitle').textContent === 'peak memory (MiB)'"
+    )
+    ticks = visit.page.locator("#cost-1 .xtick text").all_text_contents()
+    assert "3" in ticks, "where the rules are: 3 MiB"
+
+
 def test_figures_follow_the_theme(visit: Visit) -> None:
     ink = "getComputedStyle(document.querySelector('#learning-1 .xtick text')).fill"
     paper = "getComputedStyle(document.body).backgroundColor"
