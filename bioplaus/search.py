@@ -53,7 +53,8 @@ class LogUniform(Dimension):
             raise ValueError(f"a logarithmic range starts above 0, not at {self.low}")
 
     def at(self, u: float) -> float:
-        return min(self.low * (self.high / self.low) ** u, self.high)
+        inside: float = self.low * (self.high / self.low) ** u
+        return min(inside, self.high)
 
     def __str__(self) -> str:
         return f"log-uniform from {self.low:g} to {self.high:g}"

@@ -53,7 +53,7 @@ from .inverses import (
     why_not_invertible,
     why_not_learnable,
 )
-from .orthogonality import OrthoForm, gram_matrices, orthogonality_grad
+from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
 from .sweep import Transport, adjoint_transport, backward_sweep
 
 
@@ -114,6 +114,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         venue="NeurIPS 33",
         identifier="arXiv:2006.06438",
     )
+    stackable = frozenset(["ortho"])
 
     @property
     def search_space(self) -> SearchSpace:
@@ -175,7 +176,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         return self.config.inverse == "refined" and self.config.form == "difference"
 
     def shared(self, fwd: ForwardPass) -> Shared:
-        needed = self.config.ortho > 0 and self.config.ortho_form == "offdiag"
+        needed = is_present(self.config.ortho) and self.config.ortho_form == "offdiag"
         return Shared(gram_matrices(fwd.net, fwd.params) if needed else {}, [])
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,19 @@ from bioplaus.bench import Entry, Place, tuned
 from bioplaus.dataset import Split
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import ConfigError, DataError, PluginError, RecordError
-from bioplaus.experiment import configure
-from bioplaus.jobs import TrialJob, failed_trial, finished_trial
+from bioplaus.execution import budget as budget_of
+from bioplaus.experiment import Experiment, configure
+from bioplaus.jobs import Attempt, TrialJob, failed_trial, finished_trial
 from bioplaus.records import Trial, Tuning, TuningBudget
+from bioplaus.replicas import Replica
 from bioplaus.rule import LearningRule
+from bioplaus.runner import prepared
 from bioplaus.search import Around, Choice, LogUniform, SearchSpace
+from bioplaus.stacked import structure
 from bioplaus.store import Store, read_tuning
 from bioplaus.study import FIRST_WAVE, LATER_WAVES, Study
-from bioplaus.task import read_task
+from bioplaus.task import TrainingData, read_task
+from bioplaus.trainer import Trainer
 from bioplaus.tuning import FIRST_SEED, TuningError, TuningPlan, choose, plan_tuning
 
 BUDGET = TuningBudget(trials=3, seeds=2, epochs=1)
@@ -57,7 +63,8 @@ def test_a_tuning_is_written_with_its_budget_and_every_trial(tiny: Path, tmp_pat
     assert tuning.chosen == best.settings
     jobs = [job for job in executor.jobs if isinstance(job, TrialJob)]
     assert {job.seeds for job in jobs} == {(FIRST_SEED, FIRST_SEED + 1)}
-    assert {job.experiment.task.epochs for job in jobs} == {BUDGET.epochs}
+    attempts = [attempt for job in jobs for attempt in job.attempts]
+    assert {a.experiment.task.epochs for a in attempts} == {BUDGET.epochs}
 
 
 def test_the_test_split_cannot_influence_a_tuning(
@@ -95,9 +102,8 @@ def test_a_trial_does_not_read_the_test_split(tiny: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(digits, "load", guarded)
     jobs._training_data.cache_clear()
     plan = plan_for(tiny)
-    job = TrialJob(plan.experiment({}), 0, (), plan.seeds, "cpu")
-    accuracies: list[object] = []
-    trial = job.run(lambda progress: accuracies.append(progress.validation_accuracy))
+    job = TrialJob((Attempt(0, (), plan.experiment({})),), plan.seeds, "cpu")
+    (trial,) = job.run(lambda progress: None)
     assert trial.validation_accuracy is not None and trial.validation_accuracy > 0.1
 
 
@@ -179,7 +185,7 @@ def test_a_search_that_is_killed_tries_the_same_trials(tmp_path: Path) -> None:
         interrupted = study(storage)
         while told < stop:
             for number, settings in reversed(interrupted.next_wave()):
-                if told < stop:
+                if told < stop and not interrupted.is_done(number):
                     interrupted.tell(score(number, settings))
                     told += 1
         assert finish(lambda storage=storage: study(storage)) == whole  # type: ignore[misc]
@@ -237,6 +243,56 @@ def test_the_choice_is_the_best_and_of_equals_the_first() -> None:
     assert choose(trials[::-1]).number == 1
     with pytest.raises(TuningError, match="all 1 trials failed; the first: broke"):
         choose(trials[3:])
+
+
+@pytest.mark.parametrize("name", registry.names("rule"))
+def test_trials_that_train_together_are_those_that_train_alone(name: str) -> None:
+    """Learning rates, decays and options of their own: the same validation losses, in float64."""
+    rule: type[LearningRule] = registry.load("rule", name)  # type: ignore[type-arg]
+    for task in map(read_task, tasks.names()):
+        if task.dataset == "digits" and rule.configured().supports(task.build_network()) is None:
+            break
+    data = task.load_training_data()
+    few = replace(data, train=data.train[torch.arange(60)])
+    task = task.updated({"batch_size": 20})
+    budget = TuningBudget(trials=2, seeds=1, epochs=2)
+    slow = ("steps", "free_steps", "nudged_steps")
+    settings = {option: 3 for option in slow if option in rule.Config.model_fields}
+    plan = plan_tuning(name, task, settings, budget, few, "fp64")
+    point = {setting: dimension.at(0.3) for setting, dimension in plan.space.items()}
+    experiments = [plan.default, plan.experiment(point)]
+    assert len({structure(e) for e in experiments}) == 1, "some option is not stackable"
+    together = trained_params(experiments, few, plan.seeds)
+    for experiment, ours in zip(experiments, together, strict=True):
+        (theirs,) = trained_params([experiment], few, plan.seeds)
+        for parameter, tensor in theirs.items():
+            assert torch.allclose(ours[parameter], tensor, rtol=1e-7, atol=1e-9), parameter
+        assert len({float(t["1.weight"].sum()) for t in together}) == len(experiments)
+
+
+def trained_params(
+    experiments: Sequence[Experiment], data: TrainingData, seeds: Sequence[int]
+) -> list[dict[str, torch.Tensor]]:
+    """Each experiment's parameters after training, its seeds stacked."""
+    first = experiments[0]
+    replicas = [
+        Replica(seed, e.rule, e.optimizer, e.aux_optimizer) for e in experiments for seed in seeds
+    ]
+    trainer = Trainer(
+        first.rule,
+        first.network,
+        prepared(first, data, torch.device("cpu")),
+        budget_of(first),
+        [r.seed for r in replicas],
+        each=replicas,
+        probe=False,
+    )
+    trainer.train()
+    size = len(seeds)
+    return [
+        {name: t[i : i + size].clone() for name, t in trainer.params.items()}
+        for i in range(0, len(replicas), size)
+    ]
 
 
 def test_a_diverged_seed_counts_nothing() -> None:
