@@ -53,7 +53,7 @@ from .inverses import (
     why_not_invertible,
     why_not_learnable,
 )
-from .orthogonality import OrthoForm, gram_matrices, orthogonality_grad
+from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
 from .sweep import Transport, adjoint_transport, backward_sweep
 
 
@@ -116,6 +116,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         venue="NeurIPS 33",
         identifier="arXiv:2006.06438",
     )
+    stackable = frozenset(["ortho"])
 
     @property
     def search_space(self) -> SearchSpace:
@@ -176,10 +177,10 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     def _refined(self) -> bool:
         """Nothing keeps the columns near orthogonal without the regulariser."""
         config = self.config
-        return config.inverse == "refined" and config.form == "difference" and config.ortho > 0
+        return config.inverse == "refined" and config.form == "difference" and is_present(config.ortho)
 
     def shared(self, fwd: ForwardPass) -> Shared:
-        needed = self._strength > 0 and self.config.ortho_form == "offdiag"
+        needed = is_present(self._strength) and self.config.ortho_form == "offdiag"
         return Shared(gram_matrices(fwd.net, fwd.params) if needed else {}, [])
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:

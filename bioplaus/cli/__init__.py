@@ -10,6 +10,7 @@ import click
 
 from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.compare import compare
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
 from bioplaus.cli.share import merge, verify
@@ -51,5 +52,6 @@ main.add_command(speed)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
+main.add_command(compare)
 main.add_command(merge)
 main.add_command(verify)
