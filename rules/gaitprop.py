@@ -177,7 +177,9 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     def _refined(self) -> bool:
         """Nothing keeps the columns near orthogonal without the regulariser."""
         config = self.config
-        return config.inverse == "refined" and config.form == "difference" and is_present(config.ortho)
+        return (
+            config.inverse == "refined" and config.form == "difference" and is_present(config.ortho)
+        )
 
     def shared(self, fwd: ForwardPass) -> Shared:
         needed = is_present(self._strength) and self.config.ortho_form == "offdiag"
