@@ -72,6 +72,7 @@ def run_experiments(
     results = Results()
     datasets: dict[str, TaskData] = {}
     for experiment in experiments:
+        use_precision(experiment.precision, execution.device)
         content = experiment.task.model_dump_json(include={"dataset", "validation", "batch_size"})
         if content not in datasets:
             datasets = {content: experiment.task.load_data()}

@@ -46,9 +46,10 @@ compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ c
 
 
 def rule_and_network(name: str) -> tuple[Rule, Network]:
-    """The rule in its cheapest form, and a network that it supports."""
+    """The rule, iterating no more than three times, and a network that it supports."""
     cls: type[Rule] = registry.load("rule", name)
-    rule = cls.configured(cls.quick)
+    counts = {k: f.default for k, f in cls.Config.model_fields.items() if f.annotation is int}
+    rule = cls.configured({k: 3 for k, default in counts.items() if default > 3})
     return rule, next(net for net in NETWORKS if rule.supports(net) is None)
 
 
@@ -211,4 +212,4 @@ def test_tf32_needs_a_gpu(tiny: Path, tmp_path: Path) -> None:
             [0],
             Store(tmp_path),
             execution=Execution(CPU),
-        ).problems
+        )
