@@ -17,19 +17,24 @@ from bioplaus.spatial import Conv2d
 
 
 def eager_step(
-    net: Network, optimizer: OptimizerSpec, x: Tensor, y: Tensor
+    net: Network,
+    optimizer: OptimizerSpec,
+    x: Tensor,
+    y: Tensor,
+    model: nn.Sequential | None = None,
 ) -> Callable[[Tensor], None]:
     """One step of backprop as one writes it in torch, given the indices of a batch.
 
     x (N, *in_shape), y (N, C) one-hot. Torch's defaults throughout, and the loss is not
-    looked at. UnsupportedError where the network is no `nn.Sequential` of torch's modules.
+    looked at. model: the network as torch's modules, by default a new one; UnsupportedError
+    where there is none.
     """
-    model = sequential(net).to(device=x.device, dtype=x.dtype)
-    adam = optimizer.build(model.parameters(), fused=False)
+    trained = (model or sequential(net)).to(device=x.device, dtype=x.dtype)
+    adam = optimizer.build(trained.parameters(), fused=False)
 
     def step(index: Tensor) -> None:
         with torch.enable_grad():
-            loss = net.loss.value(model(x[index]), y[index])
+            loss = net.loss.value(trained(x[index]), y[index])
             adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         adam.step()

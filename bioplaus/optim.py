@@ -70,8 +70,16 @@ class OptimizerSpec(BaseModel):
 
     def build(self, tensors: Iterable[Tensor], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these tensors, stacked or not."""
-        settings = self.settings() | ({"fused": True} if fused and self.name in _FUSED else {})
-        return _CLASSES[self.name](list(tensors), **settings)
+        listed = list(tensors)
+        settings = self.settings() | (self.mechanics(listed) if fused else {})
+        return _CLASSES[self.name](listed, **settings)
+
+    def mechanics(self, tensors: Sequence[Tensor]) -> dict[str, Any]:
+        """How torch goes about it, without a change of results: fused, fit for a CUDA graph."""
+        counts = self.name != "sgd" and any(t.device.type == "cuda" for t in tensors)
+        return ({"fused": True} if self.name in _FUSED else {}) | (
+            {"capturable": True} if counts else {}
+        )
 
 
 class StackedOptimizer:
@@ -98,8 +106,7 @@ class StackedOptimizer:
             views = [tensor[part] for tensor in self._tensors]
             self._parts += [(t, v, part) for t, v in zip(self._tensors, views, strict=True)]
             groups.append({"params": views, **spec.settings()})
-        fused: dict[str, Any] = {"fused": True} if specs[0].name in _FUSED else {}
-        self._inner = _CLASSES[specs[0].name](groups, **fused)
+        self._inner = _CLASSES[specs[0].name](groups, **specs[0].mechanics(self._tensors))
 
     def step(self) -> None:
         """One step along the tensors' `grad`."""

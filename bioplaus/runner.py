@@ -95,12 +95,13 @@ def run_experiments(
 
 
 def _note(trainer: Trainer, notes: list[str]) -> None:
-    """Why steps were not traced or compiled, once for each reason."""
-    for program in trainer.stepper.programs:
-        if program.why and not any(program.why in note for note in notes):
-            notes.append(
-                f"the step of {trainer.stepper.rule.name} ran {program.how}: {program.why}"
-            )
+    """Why steps were not traced, compiled or captured, once for each reason."""
+    stepper = trainer.stepper
+    reasons = [(f"ran {p.how}", p.why) for p in stepper.programs if p.why]
+    reasons += [("is no CUDA graph", why) for why in stepper.not_captured]
+    for what, why in reasons:
+        if not any(why in note for note in notes):
+            notes.append(f"the step of {stepper.rule.name} {what}: {why}")
 
 
 def train_groups(

@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bioplaus.capture import Captured
 from bioplaus.cost import dispatch_saving
 from bioplaus.dataset import Split
 from bioplaus.errors import PluginError
+from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec, StackedOptimizer
 from bioplaus.programs import Function, Program
@@ -95,6 +97,9 @@ class Stepper:
         self._steps = budget.epochs * (len(train) // budget.batch_size)
         self._programs: dict[Rule, Program] = {}
         self._number = torch.zeros((), dtype=torch.int64, device=device)
+        self._captured: dict[Rule, Captured] = {}
+        self._index: Tensor | None = None
+        self._sums: Tensor | None = None
         self.metrics: list[str] = []
         """Names of what the rule reports, after the first step."""
 
@@ -109,9 +114,44 @@ class Stepper:
         rule = self.rule.variant(number)
         if rule not in self._programs:
             self._programs[rule] = Program(self._function(rule), self._worth_compiling)
-        program = self._programs[rule]
-        given = [*self.params.values(), *self.state.aux.values(), *self.state.memory.values()]
         self._number.fill_(number)
+        if self._x.device.type != "cuda":
+            metrics, memory = self._advance(self._programs[rule], index)
+            self.state = State(self.state.aux, memory)
+            return metrics if sums is None else sums + metrics
+        return self._step_on_cuda(rule, index, first=sums is None)
+
+    def _step_on_cuda(self, rule: Rule, index: Tensor, first: bool) -> Tensor:
+        """All that a step reads and writes stays where it is, so that it can be captured."""
+        if self._index is None:
+            self._index = torch.empty_like(index, memory_format=torch.contiguous_format)
+            held = {name: t.clone() for name, t in self.state.memory.items()}
+            self.state = State(self.state.aux, held)
+        self._index.copy_(index)
+        if first and self._sums is not None:
+            self._sums.zero_()
+        if rule not in self._captured:
+            program = self._programs[rule]
+            self._captured[rule] = Captured(lambda: self._advance_in_place(program), index.device)
+        if self._compile == "off":
+            self._advance_in_place(self._programs[rule])
+        else:
+            self._captured[rule]()
+        assert self._sums is not None
+        return self._sums
+
+    def _advance_in_place(self, program: Program) -> None:
+        assert self._index is not None
+        metrics, memory = self._advance(program, self._index)
+        for name, tensor in self.state.memory.items():
+            tensor.copy_(memory[name])
+        if self._sums is None:  # in the first step, which is not captured
+            self._sums = torch.zeros_like(metrics)
+        self._sums.add_(metrics)
+
+    def _advance(self, program: Program, index: Tensor) -> tuple[Tensor, Params]:
+        """The update, taken by the optimizers; the step's metrics and the next memory."""
+        given = [*self.params.values(), *self.state.aux.values(), *self.state.memory.values()]
         returned = iter(program(*given, index, self._number, self._x, self._y))
         for parameter in self.params.values():
             parameter.grad = next(returned).contiguous()
@@ -122,12 +162,16 @@ class Stepper:
         self._optimizer.step()
         if self._aux_optimizer is not None:
             self._aux_optimizer.step()
-        self.state = State(self.state.aux, memory)
-        return metrics if sums is None else sums + metrics
+        return metrics, memory
 
     def gather(self, index: Tensor) -> Batch:
         """The examples at those indices, with one-hot targets."""
         return Batch(self._x[index], self._y[index])
+
+    @property
+    def not_captured(self) -> list[str]:
+        """Why steps on a GPU are not replayed as CUDA graphs, where they are not."""
+        return [captured.why for captured in self._captured.values() if captured.why]
 
     @property
     def programs(self) -> list[Program]:
@@ -196,4 +240,9 @@ class Stepper:
         ]
         for name, tensor in stack([s.aux for s in states]).items():
             self.state.aux[name].copy_(tensor)
-        self.state = State(self.state.aux, stack([s.memory for s in states]))
+        memory = stack([s.memory for s in states])
+        if self._index is None:
+            self.state = State(self.state.aux, memory)
+        else:  # what is captured reads it where it is
+            for name, tensor in memory.items():
+                self.state.memory[name].copy_(tensor)
