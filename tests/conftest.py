@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["pytester"]
+
 # the tests' products are small, and other programs may want the cores
 torch.set_num_threads(1)
 
