@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bioplaus.api import get_rule, list_rules, run
-    from bioplaus.errors import BioplausError
+    from bioplaus.dataset import Dataset, Split, SplitName
+    from bioplaus.errors import BioplausError, DataError
+    from bioplaus.optim import OptimizerSpec
+    from bioplaus.profile import Citation, Plausibility
     from bioplaus.rule import (
         Batch,
         ForwardPass,
@@ -22,10 +25,14 @@ if TYPE_CHECKING:
         Update,
     )
     from bioplaus.sequential import Backward, RuleState, backward
+    from bioplaus.streams import Stream
 
 _HOME = {
     "bioplaus.api": ("get_rule", "list_rules", "run"),
-    "bioplaus.errors": ("BioplausError",),
+    "bioplaus.dataset": ("Dataset", "Split", "SplitName"),
+    "bioplaus.errors": ("BioplausError", "DataError"),
+    "bioplaus.optim": ("OptimizerSpec",),
+    "bioplaus.profile": ("Citation", "Plausibility"),
     "bioplaus.rule": (
         "Batch",
         "ForwardPass",
@@ -37,6 +44,7 @@ _HOME = {
         "Update",
     ),
     "bioplaus.sequential": ("Backward", "RuleState", "backward"),
+    "bioplaus.streams": ("Stream",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -44,13 +52,21 @@ __all__ = [
     "Backward",
     "Batch",
     "BioplausError",
+    "Citation",
+    "DataError",
+    "Dataset",
     "ForwardPass",
     "LayeredRule",
     "LearningRule",
     "NoiseSpec",
+    "OptimizerSpec",
+    "Plausibility",
     "RuleConfig",
     "RuleState",
+    "Split",
+    "SplitName",
     "State",
+    "Stream",
     "Update",
     "backward",
     "get_rule",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from bioplaus import registry
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
@@ -84,7 +85,9 @@ def run_experiments(
         except BioplausError as error:
             results.problems.append(str(error))
             continue
-        cell.keep(trainer, provenance(device, trainer.threads, missing), save_weights, results)
+        origin = provenance(device, trainer.threads, missing)
+        origin["rule"] = registry.find("rule", experiment.rule.name).origin()
+        cell.keep(trainer, origin, save_weights, results)
     results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
     return results
 

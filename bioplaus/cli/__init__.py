@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.check import check
+from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
 from bioplaus.errors import BioplausError
@@ -44,3 +46,5 @@ main.add_command(run)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
+main.add_command(check)
+main.add_command(new)

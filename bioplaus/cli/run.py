@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from bioplaus import registry
+from bioplaus.cli.check import plugin_option, with_files
 from bioplaus.cli.report import rendered
 from bioplaus.errors import BioplausError
 
@@ -50,7 +50,8 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
-@click.option("--rule", "rules", multiple=True, required=True, help="A learning rule; repeatable.")
+@click.option("--rule", "rules", multiple=True, help="A learning rule; repeatable.")
+@plugin_option
 @click.option("--task", help="A built-in task or FILE.toml.  [default: a digits task]")
 @click.option(
     "--seeds",
@@ -82,6 +83,7 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--save-weights", is_flag=True, help="Keep trained parameters beside the records.")
 def run(
     rules: tuple[str, ...],
+    plugins: tuple[str, ...],
     task: str | None,
     seeds: list[int],
     epochs: int | None,
@@ -101,12 +103,12 @@ def run(
     bioplaus run --rule gaitprop
     bioplaus run --rule gaitprop --rule backprop --task mnist-square --seeds 0-4 --epochs 20
     bioplaus run --rule gaitprop --set ortho=0.05 --set optimizer.lr=3e-4
+    bioplaus run --plugin my_rule.py
 
     `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
     explains a rule's options.
     """
-    for name in rules:
-        registry.find("rule", name)
+    rules = with_files(rules, plugins, "option '--rule'")
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch ..."):
