@@ -9,9 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bioplaus import nn
     from bioplaus.api import get_rule, list_rules, run
     from bioplaus.dataset import Dataset, Split, SplitName
+    from bioplaus.diagnostics import alignment, plot_alignment
     from bioplaus.errors import BioplausError, DataError
+    from bioplaus.learner import Learner, Step
     from bioplaus.optim import OptimizerSpec
     from bioplaus.profile import Citation, Plausibility
     from bioplaus.rule import (
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 _HOME = {
     "bioplaus.api": ("get_rule", "list_rules", "run"),
     "bioplaus.dataset": ("Dataset", "Split", "SplitName"),
+    "bioplaus.diagnostics": ("alignment", "plot_alignment"),
     "bioplaus.errors": ("BioplausError", "DataError"),
+    "bioplaus.learner": ("Learner", "Step"),
     "bioplaus.optim": ("OptimizerSpec",),
     "bioplaus.profile": ("Citation", "Plausibility"),
     "bioplaus.rule": (
@@ -57,6 +62,7 @@ __all__ = [
     "Dataset",
     "ForwardPass",
     "LayeredRule",
+    "Learner",
     "LearningRule",
     "NoiseSpec",
     "OptimizerSpec",
@@ -66,11 +72,15 @@ __all__ = [
     "Split",
     "SplitName",
     "State",
+    "Step",
     "Stream",
     "Update",
+    "alignment",
     "backward",
     "get_rule",
     "list_rules",
+    "nn",
+    "plot_alignment",
     "run",
 ]
 
@@ -78,6 +88,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("bioplaus")
+    if name == "nn":
+        return importlib.import_module("bioplaus.nn")
     if name not in _WHERE:
         raise AttributeError(f"module 'bioplaus' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)

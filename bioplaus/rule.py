@@ -26,7 +26,10 @@ from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.streams import Stream
 
-RESERVED_OPTIONS = frozenset({"rule", "loss", "state", "seed"})
+RESERVED_OPTIONS = frozenset(
+    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
+)
+"""What `backward`, `Learner` and `alignment` mean something else by."""
 
 
 AuxOptimizer = OptimizerSpec | Literal["same"] | None

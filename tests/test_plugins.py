@@ -228,5 +228,7 @@ def test_from_new_to_a_row_of_the_report(
         fresh("bioplaus report --format html -o board.html", package)
         board = (package / "board.html").read_text()
         assert all(rule in board for rule, _ in found)
-    tests = fresh("python -m pytest -q -p no:cacheprovider -k 'purity or splits or network'", package)
+    tests = fresh(
+        "python -m pytest -q -p no:cacheprovider -k 'purity or splits or network'", package
+    )
     assert "passed" in tests and "failed" not in tests
