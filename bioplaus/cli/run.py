@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from bioplaus import registry
 from bioplaus.cli.check import plugin_option, with_files
 from bioplaus.cli.report import rendered
 from bioplaus.errors import BioplausError
@@ -79,6 +80,20 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
     metavar="DIR",
     help="Folder of the records.",
 )
+@click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    type=click.Choice(registry.names("logger")),
+    help="Tell another program of the runs too; repeatable.",
+)
+@click.option(
+    "--log-dir",
+    default="logs",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of what --log writes.",
+)
 @click.option("--force", is_flag=True, help="Run again what is already in the results folder.")
 @click.option("--save-weights", is_flag=True, help="Keep trained parameters beside the records.")
 def run(
@@ -91,6 +106,8 @@ def run(
     device: str,
     precision: str,
     results: str,
+    logs: tuple[str, ...],
+    log_dir: str,
     force: bool,
     save_weights: bool,
 ) -> None:
@@ -114,10 +131,12 @@ def run(
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
-        from bioplaus.experiment import plan
+        from bioplaus.experiment import Experiment, plan
+        from bioplaus.logger import Loggers
         from bioplaus.records import Store
         from bioplaus.runner import run_experiments
         from bioplaus.settings import parse_assignments
+        from bioplaus.trainer import Progress
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)
@@ -130,7 +149,13 @@ def run(
         f"{device_name(where)}",
         err=True,
     )
+    loggers = Loggers(logs, log_dir)
     display = TrainingDisplay(experiments)
+
+    def observe(experiment: Experiment, progress: Progress) -> None:
+        display.update(experiment, progress)
+        loggers.progress(experiment, progress)
+
     try:
         with display:
             done = run_experiments(
@@ -140,7 +165,7 @@ def run(
                 device=where,
                 force=force,
                 save_weights=save_weights,
-                observe=display.update,
+                observe=observe,
             )
     except KeyboardInterrupt:
         click.echo(
@@ -149,6 +174,7 @@ def run(
             err=True,
         )
         sys.exit(130)
+    loggers.finish(done.records)
     if done.records:
         click.echo(rendered(done.records), nl=False)
     if done.reused:
@@ -158,6 +184,8 @@ def run(
             err=True,
         )
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
+    for line in loggers.where:
+        click.echo(f"Log: {line}", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))
 
