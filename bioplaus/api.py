@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bioplaus import registry
 from bioplaus.errors import ConfigError
@@ -39,6 +39,8 @@ def run(
     results: str | os.PathLike[str] = "results",
     device: str = "auto",
     precision: str = "fp32",
+    compile: Literal["auto", "on", "off"] = "auto",
+    max_replicas: int | None = None,
     force: bool = False,
     save_weights: bool = False,
 ) -> pandas.DataFrame:
@@ -46,15 +48,20 @@ def run(
 
     rules: a name or several. task: a built-in name or FILE.toml; None for the default.
     seeds: how many, or which. settings: as `--set`, {"gaitprop.ortho": 0.05}.
+    compile: the training step; "auto" where that is likely to repay its time.
+    max_replicas: seeds that train together; None for as many as fit the device.
     Runs that `results` already holds are read, not repeated, unless `force`.
-    `frame.attrs["problems"]` lists what failed without stopping the rest.
+    `frame.attrs["problems"]` lists what failed without stopping the rest, and "notes" what
+    ran otherwise than asked for, a step that could not be compiled say.
     """
     import pandas
 
     from bioplaus.environment import resolve_device
+    from bioplaus.execution import Execution
     from bioplaus.experiment import plan
-    from bioplaus.records import Store, to_rows
+    from bioplaus.records import to_rows
     from bioplaus.runner import run_experiments
+    from bioplaus.store import Store
 
     names = [rules] if isinstance(rules, str) else list(rules)
     experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)
@@ -62,12 +69,13 @@ def run(
         experiments,
         check_seeds(range(seeds) if isinstance(seeds, int) else seeds),
         Store(results),
-        device=resolve_device(device),
+        execution=Execution(resolve_device(device), compile, max_replicas),
         force=force,
         save_weights=save_weights,
     )
     frame = pandas.DataFrame(to_rows(done.records))
     frame.attrs["problems"] = done.problems
+    frame.attrs["notes"] = done.notes
     return frame
 
 

@@ -17,7 +17,8 @@ from bioplaus.errors import ConfigError
 
 _PACKAGES = ("bioplaus", "torch", "torchvision", "numpy", "scikit-learn", "pydantic")
 
-PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64}
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "fp64": torch.float64}
+"""tf32: float32 whose products on a GPU round their factors to 10 bits of mantissa."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,15 +38,26 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def use_full_precision() -> None:
-    """float32 means float32: TF32 off, for cuDNN too."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def use_precision(name: str, device: torch.device) -> None:
+    """fp32 means float32: TF32 only where it is asked for, for cuDNN too.
+
+    ConfigError for tf32 on a CPU, which has no such products.
+    """
+    if name == "tf32" and device.type != "cuda":
+        raise ConfigError("tf32 is a precision of CUDA devices; choose fp32 or fp64 here")
+    torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+    torch.backends.cudnn.allow_tf32 = name == "tf32"
 
 
-def provenance(device: torch.device, threads: int, seeds: Sequence[int]) -> dict[str, object]:
-    """All that may differ between two runs with the same result."""
+def provenance(
+    device: torch.device, threads: int, seeds: Sequence[int], execution: str = ""
+) -> dict[str, object]:
+    """All that may differ between two runs with the same result.
+
+    execution: how steps ran, "eager", "traced" or "compiled".
+    """
     return {
+        "execution": execution,
         "bioplaus_git": git_revision(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "device": device_name(device),

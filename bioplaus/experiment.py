@@ -95,6 +95,23 @@ def plan(
     return experiments
 
 
+def configure(
+    rule: str, base: Task, settings: Mapping[str, object], precision: str = "fp32"
+) -> Experiment:
+    """One rule on a task with these settings, by the names that `--set` takes.
+
+    Raises UnknownNameError, ConfigError, PluginError or UnsupportedError.
+    """
+    cls: type[Rule] = registry.load("rule", rule)
+    chosen = sort_settings(settings, [cls])
+    task = base.updated(chosen.task) if chosen.task else base
+    experiment = _experiment(task, cls.configured(chosen.rules[rule]), chosen, precision, base)
+    reason = experiment.rule.supports(experiment.network)
+    if reason:
+        raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}")
+    return experiment
+
+
 def choose_task(rules: Sequence[Rule]) -> Task:
     """The default task, or the first built-in one on its data that all these rules support."""
     reasons: list[str] = []

@@ -22,13 +22,16 @@ from torch import Tensor
 
 from bioplaus.activations import Activation, Identity
 from bioplaus.errors import ConfigError
-from bioplaus.linalg import solve
+from bioplaus.linalg import solve_rows
 from bioplaus.streams import Stream
 
 Params = dict[str, Tensor]
 Shape = tuple[int, ...]
 Residuals = tuple[Any, ...]
 """What a layer's backward operations need of its forward pass, opaque to rules."""
+
+Solver = Callable[[Tensor, Tensor], Tensor]
+"""(A, D) -> E with A e = d for each row e of E and d of D; A (n, n), D and E (N, n)."""
 
 InitScheme = Literal["orthogonal", "xavier_normal", "xavier_uniform", "lecun_normal"]
 
@@ -134,7 +137,9 @@ class Layer(ABC):
         """None where `solve` and `preimage` exist, else the reason they do not."""
         return f"a {self.kind} layer has no inverse"
 
-    def solve(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+    def solve(
+        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
+    ) -> Tensor:
         """W^-1 d for each example; zero on input units that the layer does not read."""
         raise ConfigError(self.why_not_invertible() or "no inverse")
 
@@ -218,13 +223,15 @@ class Dense(Layer):
             return f"its weights are {self.n_out} x {self.reads}, not square"
         return None
 
-    def solve(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
-        return self._pad(solve(p["weight"], d.T).T)
+    def solve(
+        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
+    ) -> Tensor:
+        return self._pad(solver(p["weight"], d))
 
     def preimage(self, p: Params, residuals: Residuals, a: Tensor) -> Tensor:
         (h,) = residuals
         drive = a - p["bias"] if self.bias else a
-        return self.write(h, solve(p["weight"], drive.T).T)
+        return self.write(h, solve_rows(p["weight"], drive))
 
     def matrix(self, p: Params) -> Tensor | None:
         return p["weight"]

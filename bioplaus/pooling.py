@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bioplaus.activations import Activation, Identity
-from bioplaus.layers import Init, Layer, Params, Residuals, Shape
+from bioplaus.layers import Init, Layer, Params, Residuals, Shape, Solver
+from bioplaus.linalg import solve_rows
 from bioplaus.spatial import windows
 from bioplaus.streams import Stream
 
@@ -101,7 +102,9 @@ class Reshape(Fixed):
     def why_not_invertible(self) -> str | None:
         return None
 
-    def solve(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+    def solve(
+        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
+    ) -> Tensor:
         return self.adjoint(p, residuals, d)
 
     def preimage(self, p: Params, residuals: Residuals, a: Tensor) -> Tensor:

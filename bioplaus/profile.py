@@ -25,6 +25,17 @@ class Citation(BaseModel):
         return f"{self.authors} ({self.year}). {self.title}." + (f" {where}." if where else "")
 
 
+class Published(BaseModel):
+    """One number from the literature, for a board to put beside a measured one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    metric: str = Field(description="data set and measure: `mnist test accuracy`")
+    value: float = Field(description="as a fraction where it is an accuracy")
+    note: str = Field("", description="network, epochs, seeds: what it takes to compare")
+    source: str = Field(description="publication or code, and where in it")
+
+
 class Plausibility(BaseModel):
     """What learning needs besides the forward pass, under one configuration of a rule."""
 

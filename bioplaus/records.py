@@ -2,7 +2,9 @@
 
 A record states facts and is never edited. Its key covers all that changes the result
 and nothing else: not the device, the threads, the seeds beside it or package versions,
-which stand under `provenance` and `timing`.
+which stand under `provenance` and `timing`. Beside the records stand, as files of their
+own kinds, how a configuration was chosen (`Tuning`) and what did not run (`Failure`).
+`bioplaus.store` reads and writes them.
 """
 
 from __future__ import annotations
@@ -10,18 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from bioplaus.errors import RecordError
+from bioplaus.profile import Published
 
 SCHEMA: Literal[1] = 1
-MAX_BYTES = 64 * 2**20
 
 Number = Annotated[
     float | None,
@@ -58,13 +57,59 @@ class Timing(_Part):
     group_train_seconds: float
     group_evaluation_seconds: float
     group_size: int
+    setup_seconds: float = Field(
+        0.0, description="tracing and compiling the step, in none of the others"
+    )
     train_seconds: float = Field(description="this seed's share: the group's by its size")
 
 
-class Record(_Part):
-    """What one seed of one rule under one configuration did on one task."""
+class Cost(_Part):
+    """What training took, counted from a step's operations where not said otherwise."""
+
+    forward_equivalents: Number = Field(
+        description="operations of a step by those of a forward pass over its batch"
+    )
+    step_flops: int | None = Field(
+        description="of one seed's step; a multiply-add is two, elementwise ones do not count"
+    )
+    peak_bytes: int | None = Field(
+        description="most memory of tensors at a time, all the seeds of the group together"
+    )
+    peak_measured: bool = Field(
+        description="by the device's allocator, or else counted: data, parameters, gradients, "
+        "optimizer state, the rule's state, and a step's intermediate results"
+    )
+
+
+class RuleCard(_Part):
+    """Facts on a rule as configured, for boards; no part of a record's key."""
+
+    summary: str
+    citation: dict[str, Any]
+    plausibility: dict[str, Any] = Field(description="the profile that the rule declares")
+    tested: dict[str, Any] = Field(
+        description="measured properties by the profile's names; `weight_transport` is "
+        "none, sign or exact: transpose and inverse are not told apart"
+    )
+    published: list[Published] = []
+
+
+class _File(_Part):
+    """What a results folder holds: a kind of its own, with a schema."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    def to_json(self) -> str:
+        """Readable, with sorted keys and no NaN."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+class Record(_File):
+    """What one seed of one rule under one configuration did on one task."""
+
     key: str
     cell: str = Field(description="the key without the seed: the folder of sibling seeds")
     task: Name
@@ -81,14 +126,70 @@ class Record(_Part):
     test_accuracy: Number
     curves: Curves
     timing: Timing
+    cost: Cost | None = None
+    card: RuleCard | None = None
     provenance: dict[str, Any]
 
-    model_config = ConfigDict(populate_by_name=True)
 
-    def to_json(self) -> str:
-        """Readable, with sorted keys and no NaN."""
-        content = self.model_dump(mode="json", by_alias=True)
-        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+class TuningBudget(_Part):
+    """What every rule gets: trials, seeds of each, epochs of each."""
+
+    trials: int = Field(ge=1)
+    seeds: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+
+class Trial(_Part):
+    """One configuration tried, on the training data less the validation split."""
+
+    number: int = Field(ge=0)
+    settings: dict[str, Any] = Field(description="setting -> value; {} is the default")
+    status: Literal["complete", "diverged", "failed"]
+    validation_accuracy: Number = Field(description="mean over seeds; a diverged seed counts 0")
+    seeds: list[Number] = Field(description="each seed's; null for one that diverged")
+    reason: str = Field("", description="why it failed")
+
+
+class Tuning(_File):
+    """How a rule's configuration on a task was chosen: on the validation split alone."""
+
+    key: str
+    task: Name
+    rule: Name
+    label: str
+    budget: TuningBudget
+    space: dict[str, str] = Field(description="setting -> what values it may take, in words")
+    trials: list[Trial]
+    chosen: dict[str, Any] = Field(description="setting -> value of the best trial")
+    cell: str = Field(description="the digest of the final configuration that it chose")
+    configuration: dict[str, Any] = Field(description="all that the key covers")
+    provenance: dict[str, Any]
+
+
+class Failure(_File):
+    """A cell that raised instead of giving records."""
+
+    cell: str
+    task: Name
+    rule: Name
+    label: str
+    seeds: list[int]
+    reason: str
+    configuration: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """All that a results folder holds: what a report is a function of."""
+
+    records: Sequence[Record]
+    """Sorted by task, rule, label, cell and seed."""
+    tunings: Sequence[Tuning] = ()
+    damaged: Sequence[str] = ()
+    """What could not be read, one line each."""
+    failures: Sequence[Failure] = ()
+    """Cells that raised and have not succeeded since."""
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -97,120 +198,9 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Store:
-    """A results folder: `TASK/RULE/CELL/seed-0003.json`."""
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-
-    def path(self, task: str, rule: str, cell: str, seed: int) -> Path:
-        """Where that record is, or would be."""
-        return self.folder / task / rule / cell[:16] / f"seed-{seed:04d}.json"
-
-    def check_writable(self) -> None:
-        """RecordError where a record could not be written: better before a run than after."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            raise RecordError(
-                f"cannot write to the results folder {self.folder}: {error.strerror}; "
-                "choose another with --results DIR"
-            ) from None
-
-    def write(self, record: Record) -> Path:
-        """Write atomically: a reader, or a crash, sees the whole record or none."""
-        path = self.path(record.task, record.rule, record.cell, record.seed)
-        write_atomically(path, record.to_json().encode())
-        return path
-
-    def read_all(
-        self, rules: Sequence[str] = (), tasks: Sequence[str] = ()
-    ) -> tuple[list[Record], list[str]]:
-        """All records, of some rules and tasks only where given, and what was wrong with others.
-
-        Sorted by task, rule, label, cell and seed. RecordError for a folder that is not there.
-        """
-        if not self.folder.is_dir():
-            raise RecordError(
-                f"there is no results folder {self.folder}; `bioplaus run` makes one, "
-                "or name another with --results DIR"
-            )
-        records, damaged = [], []
-        for path in sorted(self.folder.glob("*/*/*/seed-*.json")):
-            task, rule = path.parts[-4], path.parts[-3]
-            if (rules and rule not in rules) or (tasks and task not in tasks):
-                continue
-            try:
-                record = read_record(path)
-                _check_place(record, path, self.path)
-            except RecordError as error:
-                damaged.append(str(error))
-            else:
-                records.append(record)
-        records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
-        return records, damaged
-
-
-def _check_place(record: Record, path: Path, place: Any) -> None:
-    expected = place(record.task, record.rule, record.cell, record.seed)
-    if expected != path:
-        raise RecordError(f"{path}: skipped, its content belongs at {expected}")
-
-
-def read_record(path: Path) -> Record:
-    """The record in a file; RecordError naming the file and what is wrong with it."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: skipped, {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
-    version = content.get("schema") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise RecordError(
-            f"{path}: skipped, written by a newer bioplaus (schema {version}, this reads {SCHEMA})"
-        )
-    try:
-        record = Record.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "record"
-        raise RecordError(f"{path}: skipped, damaged ({where}: {first['msg']})") from None
-    try:
-        cell = digest(record.configuration)
-    except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (configuration: not canonical JSON)") from None
-    if record.cell != cell or record.key != seed_key(cell, record.seed):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return record
-
-
 def seed_key(cell: str, seed: int) -> str:
     """A record's key, from its configuration's digest and its seed."""
     return digest({"cell": cell, "seed": seed})
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk, rename; RecordError where that fails."""
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def to_rows(records: Iterable[Record]) -> list[dict[str, Any]]:

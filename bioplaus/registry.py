@@ -24,6 +24,7 @@ GROUPS = {
     "report": "bioplaus.reports",
     "task": "bioplaus.tasks",
     "logger": "bioplaus.loggers",
+    "executor": "bioplaus.executors",
 }
 
 

@@ -92,7 +92,7 @@ class NoiseSource:
             for name in specs
         }
 
-    def at(self, step: int) -> Params:
+    def at(self, step: int | Tensor) -> Params:
         """The noise of one step, stacked: name -> (R, *spec.shape)."""
         draw = {"normal": random_normal, "uniform": random_uniform}
         return {

@@ -1,12 +1,11 @@
-"""The report contract: a function of records and of nothing else."""
+"""The report contract: a function of a results folder's content and of nothing else."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
-from bioplaus.records import Record
+from bioplaus.records import ResultSet
 
 
 class Report(ABC):
@@ -15,8 +14,8 @@ class Report(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """The report as text. `width` is the terminal's, None where there is none.
 
-        The same records in any order give the same text.
+        The same results in any order give the same text.
         """

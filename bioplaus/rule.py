@@ -23,7 +23,8 @@ from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.layers import Params, Shape
 from bioplaus.network import Network, Trace
 from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
+from bioplaus.profile import Citation, Plausibility, Published
+from bioplaus.search import LEARNING_RATE, SearchSpace
 from bioplaus.streams import Stream
 
 RESERVED_OPTIONS = frozenset(
@@ -103,6 +104,10 @@ class LearningRule(ABC, Generic[C]):
     """The rule that this one is with other defaults; None for a rule of its own."""
     refresh_every: ClassVar[int | None] = None
     """Call `refresh` every so many steps; None for never."""
+    quick: ClassVar[Mapping[str, object]] = {}
+    """Options that make it cheaper, for suites that say `quick`; printed on the board."""
+    published: ClassVar[tuple[Published, ...]] = ()
+    """Results from the literature, each checked at its source."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -137,6 +142,25 @@ class LearningRule(ABC, Generic[C]):
     def aux_optimizer(self) -> AuxOptimizer:
         """The optimizer of `state.aux`: None where there is nothing in it to train."""
         return None
+
+    def variant(self, step: int) -> Self:
+        """The rule that makes this step (from 0): itself, unless some steps do other work.
+
+        A rule has few variants, which agree in all but `update`; each is traced once.
+        """
+        return self
+
+    def adapted(self, metrics: Mapping[str, float]) -> Self:
+        """The rule for the next epoch, from each metric's largest mean over the replicas."""
+        return self
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The settings worth tuning, options or `optimizer.lr`: one to three of them.
+
+        By default the learning rate, a decade and a half each way of the recommended one.
+        """
+        return {"optimizer.lr": LEARNING_RATE}
 
     def supports(self, net: Network) -> str | None:
         """None where this rule can train the network, else the reason why it cannot."""
@@ -182,6 +206,8 @@ class ForwardPass(NamedTuple):
     error: Tensor
     """e_L, the gradient of each example's loss at the output h_L, (N, n_L)."""
     noise: Params
+    shared: Any = None
+    """What `LayeredRule.shared` made of the rest."""
 
 
 class LayeredRule(LearningRule[C]):
@@ -194,11 +220,15 @@ class LayeredRule(LearningRule[C]):
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         """d_1 .. d_L for each example; d_l has the shape of layer l's pre-activation."""
 
+    def shared(self, fwd: ForwardPass) -> Any:
+        """Work that several of the hooks below need; they find it as `fwd.shared`."""
+        return None
+
     def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
         """The gradients from the deltas, by default the batch means of d_l h_{l-1}^T and d_l."""
         return fwd.net.weight_grads(fwd.trace, deltas)
 
-    def penalty(self, net: Network, params: Params) -> Params:
+    def penalty(self, fwd: ForwardPass) -> Params:
         """Gradient of the rule's own regulariser; {} for none."""
         return {}
 
@@ -210,6 +240,10 @@ class LayeredRule(LearningRule[C]):
         """The next `state.memory`, for rules whose memory changes."""
         return fwd.state.memory
 
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        """Scalars to record beside the loss."""
+        return {}
+
     def update(
         self, net: Network, params: Params, state: State, batch: Batch, noise: Params
     ) -> Update:
@@ -217,12 +251,13 @@ class LayeredRule(LearningRule[C]):
         output = trace[-1].output
         error = net.loss.error(output, batch.y)
         fwd = ForwardPass(net, params, state, batch, trace, error, noise)
+        fwd = fwd._replace(shared=self.shared(fwd))
         deltas = self.deltas(fwd)
         grads = self.weight_grads(fwd, deltas)
         return Update(
             grads=grads,
-            penalty=self.penalty(net, params),
+            penalty=self.penalty(fwd),
             aux_grads=self.aux_grads(fwd, deltas, grads),
             memory=self.next_memory(fwd),
-            metrics={"loss": net.loss.value(output, batch.y)},
+            metrics={"loss": net.loss.value(output, batch.y), **self.metrics(fwd, deltas)},
         )

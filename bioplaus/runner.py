@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,27 +13,28 @@ from pathlib import Path
 import torch
 
 from bioplaus import registry
+from bioplaus.card import rule_card
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
     provenance,
     suitable_threads,
-    use_full_precision,
+    use_precision,
 )
 from bioplaus.errors import BioplausError, PluginError, RecordError
+from bioplaus.execution import Execution, budget, cost, groups
 from bioplaus.experiment import Experiment
 from bioplaus.records import (
+    Cost,
     Curves,
     Record,
-    Store,
     Timing,
     digest,
-    read_record,
     seed_key,
-    write_atomically,
 )
-from bioplaus.task import TaskData, prepare
-from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
+from bioplaus.store import Store, read_record, write_atomically
+from bioplaus.task import TaskData, TrainingData, prepare
+from bioplaus.trainer import Outcome, Progress, Splits, Trainer
 
 Observer = Callable[[Experiment, Progress], None]
 
@@ -47,6 +48,8 @@ class Results:
     """How many of the records were there already."""
     problems: list[str] = field(default_factory=list)
     """What went wrong without stopping the rest, one line each."""
+    notes: list[str] = field(default_factory=list)
+    """What ran otherwise than asked for, without a change of results, one line each."""
 
 
 def run_experiments(
@@ -54,18 +57,18 @@ def run_experiments(
     seeds: Sequence[int],
     store: Store,
     *,
-    device: torch.device,
+    execution: Execution,
     force: bool = False,
     save_weights: bool = False,
     observe: Observer = lambda experiment, progress: None,
 ) -> Results:
     """Train what is not there yet and keep a record of each seed.
 
-    All seeds of an experiment train together. A record that cannot be written, or a rule
-    that fails, is a problem in the results and does not stop the others.
+    The seeds of an experiment train together, in groups that fit the device. A record that
+    cannot be written, or a rule that fails, is a problem in the results and does not stop
+    the others.
     """
     store.check_writable()
-    use_full_precision()
     results = Results()
     datasets: dict[str, TaskData] = {}
     for experiment in experiments:
@@ -73,7 +76,7 @@ def run_experiments(
         if content not in datasets:
             datasets = {content: experiment.task.load_data()}
         data = datasets[content]
-        cell = _Cell(experiment, store, experiment.configuration(data))
+        cell = Cell(experiment, store, experiment.configuration(data))
         missing = [s for s in seeds if force or not cell.has(s, save_weights)]
         for seed in sorted(set(seeds) - set(missing)):
             results.records.append(cell.read(seed))
@@ -81,37 +84,53 @@ def run_experiments(
         if not missing:
             continue
         try:
-            trainer = _train(experiment, data, missing, device, observe)
+            for trainer in train_groups(experiment, data, missing, execution, observe):
+                cell.keep(trainer, save_weights, results)
+                _note(trainer, results.notes)
         except BioplausError as error:
             results.problems.append(str(error))
-            continue
-        origin = provenance(device, trainer.threads, missing)
-        origin["rule"] = registry.find("rule", experiment.rule.name).origin()
-        cell.keep(trainer, origin, save_weights, results)
     results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
     return results
 
 
-def _train(
+def _note(trainer: Trainer, notes: list[str]) -> None:
+    """Why steps were not traced or compiled, once for each reason."""
+    for program in trainer.stepper.programs:
+        if program.why and not any(program.why in note for note in notes):
+            notes.append(
+                f"the step of {trainer.stepper.rule.name} ran {program.how}: {program.why}"
+            )
+
+
+def train_groups(
     experiment: Experiment,
-    data: TaskData,
+    data: TrainingData,
     seeds: Sequence[int],
-    device: torch.device,
-    observe: Observer,
-) -> Trainer:
+    execution: Execution,
+    observe: Observer = lambda experiment, progress: None,
+) -> Iterator[Trainer]:
+    """Train these seeds, as many together as fit; without a test split where there is none.
+
+    PluginError where the rule raises.
+    """
     network, rule, task = experiment.network, experiment.rule, experiment.task
+    use_precision(experiment.precision, execution.device)
     dtype = PRECISIONS[experiment.precision]
 
     def ready(split: Split) -> Split:
-        return prepare(split, network.in_shape, data.scale, dtype, device)
+        return prepare(split, network.in_shape, data.scale, dtype, execution.device)
 
-    budget = Budget(task.batch_size, task.epochs, experiment.optimizer, experiment.aux_optimizer)
     try:
-        with suitable_threads(len(seeds) * task.batch_size * network.widest_product()):
-            validation = ready(data.validation) if data.validation is not None else None
-            splits = Splits(ready(data.train), validation, ready(data.test))
-            trainer = Trainer(rule, network, splits, budget, seeds)
-            trainer.train(lambda progress: observe(experiment, progress))
+        validation = ready(data.validation) if data.validation is not None else None
+        test = ready(data.test) if isinstance(data, TaskData) else None
+        splits = Splits(ready(data.train), validation, test)
+        for group in groups(experiment, splits.train, seeds, execution):
+            with suitable_threads(len(group) * task.batch_size * network.widest_product()):
+                trainer = Trainer(
+                    rule, network, splits, budget(experiment), group, execution.compile
+                )
+                trainer.train(lambda progress: observe(experiment, progress))
+            yield trainer
     except BioplausError:
         raise
     except Exception as error:  # a plugin may raise anything; the other rules go on
@@ -122,11 +141,10 @@ def _train(
             f"the rule {rule.name!r} failed on {task.name}: {type(error).__name__}: {error} "
             f"(line {where.lineno} of {Path(where.filename).name})"
         ) from error
-    return trainer
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """The records of one experiment's seeds in a store."""
 
     experiment: Experiment
@@ -152,14 +170,12 @@ class _Cell:
             return False
 
     def read(self, seed: int) -> Record:
+        """That seed's record; RecordError where there is none, or a damaged one."""
         return read_record(self.path(seed))
 
-    def keep(
-        self, trainer: Trainer, origin: dict[str, object], weights: bool, results: Results
-    ) -> None:
+    def keep(self, trainer: Trainer, weights: bool, results: Results) -> None:
         """Write every seed's record; one that cannot be written is still in the results."""
-        for outcome in trainer.outcomes:
-            record = self.record(outcome, trainer, origin)
+        for outcome, record in zip(trainer.outcomes, self.records(trainer), strict=True):
             results.records.append(record)
             try:
                 if weights:
@@ -171,7 +187,16 @@ class _Cell:
             except RecordError as error:
                 results.problems.append(f"not saved: {error}")
 
-    def record(self, outcome: Outcome, trainer: Trainer, origin: dict[str, object]) -> Record:
+    def records(self, trainer: Trainer) -> list[Record]:
+        """The facts on each seed that trained together."""
+        first = trainer.stepper.programs[0]
+        origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
+        return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
+
+    def _record(
+        self, outcome: Outcome, trainer: Trainer, taken: Cost, origin: dict[str, object]
+    ) -> Record:
         size = len(trainer.seeds)
         lost = outcome.diverged_epoch is not None
         return Record(
@@ -197,7 +222,10 @@ class _Cell:
                 group_train_seconds=trainer.train_seconds,
                 group_evaluation_seconds=trainer.evaluation_seconds,
                 group_size=size,
+                setup_seconds=trainer.setup_seconds,
                 train_seconds=trainer.train_seconds / size,
             ),
+            cost=taken,
+            card=rule_card(self.experiment.rule),
             provenance=origin,
         )

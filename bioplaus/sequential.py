@@ -130,6 +130,7 @@ def update_at(
     shapes = net.uniform_shapes(count) if when.training else {}
     drawn = {name: NoiseSpec(shape, "uniform") for name, shape in shapes.items()}
     masks = NoiseSource(drawn, [when.seed], x.dtype, x.device, purpose="dropout").at(when.step)
+    rule = rule.variant(when.step)
     return rule.update(net, params | unstack(masks, 0), state, batch, unstack(noise, 0))
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from bioplaus.activations import Activation, Identity
 from bioplaus.convolution import conv, conv_adjoint, conv_weight_grad
 from bioplaus.errors import ConfigError
-from bioplaus.layers import Init, Layer, Params, Residuals, Shape
-from bioplaus.linalg import solve
+from bioplaus.layers import Init, Layer, Params, Residuals, Shape, Solver
+from bioplaus.linalg import solve_rows
 from bioplaus.streams import Stream
 
 _IDENTITY = Identity()
@@ -128,9 +128,11 @@ class Conv2d(Layer):
             )
         return None
 
-    def solve(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+    def solve(
+        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
+    ) -> Tensor:
         """Every place's patch W^-1 d, added where patches overlap."""
-        inverse = self._inverse_transposed(p)
+        inverse = self._inverse_transposed(p, solver)
         return self._pad(conv_adjoint(d, inverse, self.stride, self.padding, self.size))
 
     def preimage(self, p: Params, residuals: Residuals, a: Tensor) -> Tensor:
@@ -173,11 +175,11 @@ class Conv2d(Layer):
     def why_not_reversible(self) -> str | None:
         return None
 
-    def _inverse_transposed(self, p: Params) -> Tensor:
+    def _inverse_transposed(self, p: Params, solver: Solver = solve_rows) -> Tensor:
         """The kernel whose matrix is W^-T: its adjoint takes every place's d to W^-1 d."""
         matrix = p["weight"].flatten(1)
         one = torch.eye(self.channels, dtype=matrix.dtype, device=matrix.device)
-        return self._kernel(solve(matrix.T, one))
+        return self._kernel(solver(matrix, one))
 
     def _kernel(self, matrix: Tensor) -> Tensor:
         return matrix.reshape(-1, self.channels_read, self.kernel, self.kernel)

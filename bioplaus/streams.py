@@ -75,6 +75,13 @@ def random_normal(keys: Tensor, position: Tensor | int, shape: Shape) -> Tensor:
     return pair[..., :count].reshape(*keys.shape[:-1], *shape)
 
 
+def random_order(keys: Tensor, count: int) -> Tensor:
+    """A random order of range(count) for each key; int64 (..., count) for keys (..., 2)."""
+    words = random_words(keys, 0, 2 * count).reshape(*keys.shape[:-1], count, 2)
+    # 63 bits: a tie is all but impossible, and the stable sort settles it
+    return torch.argsort(((words[..., 0] & 0x7FFFFFFF) << 32) | words[..., 1], stable=True)
+
+
 @dataclass(frozen=True)
 class Stream:
     """One seed's random numbers, under a name; draws are float64 on the CPU.
@@ -117,6 +124,4 @@ class Stream:
 
     def permutation(self, count: int) -> Tensor:
         """A random order of range(count), int64."""
-        words = random_words(self.key, 0, 2 * count).reshape(count, 2)
-        # 63 bits: a tie is all but impossible, and the stable sort settles it
-        return torch.argsort(((words[:, 0] & 0x7FFFFFFF) << 32) | words[:, 1], stable=True)
+        return random_order(self.key, count)

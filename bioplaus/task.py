@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -69,8 +70,8 @@ class Task(_Data):
         dataset = load_dataset(self.dataset)
         return self.network.build(dataset.shape, self.loss, dataset.classes)
 
-    def load_data(self) -> TaskData:
-        """All splits; DataError where data are missing, damaged or too few."""
+    def load_training_data(self) -> TrainingData:
+        """All but the test split, which is not read; DataError as for `load_data`."""
         dataset = load_dataset(self.dataset)
         train = dataset.load("train")
         if len(train) - self.validation < self.batch_size:
@@ -78,39 +79,56 @@ class Task(_Data):
                 f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
                 f"out for validation they do not fill a batch of {self.batch_size}"
             )
-        test = dataset.load("test")
         # fixed for all seeds, rules and tasks on this dataset: seed 0 of a stream of its own
         order = Stream(0).at("validation split", self.dataset).permutation(len(train))
         held_out, kept = order[: self.validation], order[self.validation :].sort().values
-        return TaskData(
+        return TrainingData(
             train=train[kept],
             validation=train[held_out] if self.validation else None,
-            test=test,
-            checksums={"train": train.checksum, "test": test.checksum},
+            checksums={"train": train.checksum},
             scale=dataset.scale,
             classes=dataset.classes,
         )
 
+    def load_data(self) -> TaskData:
+        """All splits; DataError where data are missing, damaged or too few."""
+        training = self.load_training_data()
+        test = load_dataset(self.dataset).load("test")
+        return TaskData(
+            train=training.train,
+            validation=training.validation,
+            checksums=training.checksums | {"test": test.checksum},
+            scale=training.scale,
+            classes=training.classes,
+            test=test,
+        )
 
-class TaskData:
-    """A task's examples, as stored, in two or three splits."""
 
-    def __init__(
-        self,
-        train: Split,
-        validation: Split | None,
-        test: Split,
-        checksums: dict[str, str],
-        scale: float,
-        classes: int,
-    ) -> None:
-        self.train, self.validation, self.test = train, validation, test
-        self.checksums, self.scale, self.classes = checksums, scale, classes
+@dataclass(frozen=True)
+class TrainingData:
+    """What a task's examples are without the test split: all that a tuning trial sees."""
+
+    train: Split
+    validation: Split | None
+    checksums: dict[str, str]
+    scale: float
+    classes: int
 
     def sizes(self) -> dict[str, int]:
         """Examples per split; 0 for a validation split that there is not."""
         held_out = len(self.validation) if self.validation is not None else 0
-        return {"train": len(self.train), "validation": held_out, "test": len(self.test)}
+        return {"train": len(self.train), "validation": held_out}
+
+
+@dataclass(frozen=True)
+class TaskData(TrainingData):
+    """A task's examples, as stored, in two or three splits."""
+
+    test: Split
+
+    def sizes(self) -> dict[str, int]:
+        """Examples per split; 0 for a validation split that there is not."""
+        return super().sizes() | {"test": len(self.test)}
 
 
 def prepare(

@@ -7,27 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bioplaus.dataset import Split
-from bioplaus.errors import PluginError
 from bioplaus.layers import Params
 from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
 from bioplaus.probes import AlignmentProbe
-from bioplaus.replicas import (
-    NoiseSource,
-    Rule,
-    apart,
-    batched_predict,
-    batched_update,
-    stack,
-    stacked_initial,
-    unstack,
-)
+from bioplaus.replicas import Rule, batched_predict, unstack
 from bioplaus.rule import Batch, State
-from bioplaus.streams import Stream
+from bioplaus.stepper import Budget, Compile, Stepper
+from bioplaus.streams import Stream, random_order
+
+_REPORT_EVERY_SECONDS = 0.1
 
 _EVALUATION_ELEMENTS = 2**24
 """Activities of one layer held at once in an evaluation, over all replicas."""
@@ -40,16 +31,6 @@ class Splits:
     train: Split
     validation: Split | None
     test: Split | None
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long and how fast to learn."""
-
-    batch_size: int
-    epochs: int
-    optimizer: OptimizerSpec
-    aux_optimizer: OptimizerSpec | None
 
 
 @dataclass
@@ -67,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, told after every step; the numbers are the last epoch's means."""
+    """Where a run stands, told a few times a second; the numbers are the last epoch's means."""
 
     step: int
     steps: int
@@ -81,37 +62,42 @@ class Trainer:
     """Trains the replicas of one rule; `train` runs it, `outcomes` are the facts."""
 
     def __init__(
-        self, rule: Rule, net: Network, splits: Splits, budget: Budget, seeds: Sequence[int]
+        self,
+        rule: Rule,
+        net: Network,
+        splits: Splits,
+        budget: Budget,
+        seeds: Sequence[int],
+        compile: Compile = "off",
     ) -> None:
-        self.rule, self.net, self.splits, self.budget = rule, net, splits, budget
-        self.seeds = tuple(seeds)
-        x = splits.train.x
-        self._dtype, self._device = x.dtype, x.device
-        self.params, self.state = stacked_initial(rule, net, seeds, self._dtype, self._device)
-        self._optimizer = budget.optimizer.build(self.params.values())
-        if self.state.aux and budget.aux_optimizer is None:
-            raise PluginError(
-                f"the rule {rule.name!r} has auxiliary parameters but no aux_optimizer for them"
-            )
-        self._aux_optimizer = (
-            budget.aux_optimizer.build(self.state.aux.values())
-            if budget.aux_optimizer and self.state.aux
-            else None
-        )
-        specs = rule.noise(net, budget.batch_size)
-        self._noise = NoiseSource(specs, seeds, self._dtype, self._device)
-        self._update = batched_update(rule, net)
+        self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
+        self.device = splits.train.x.device
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile)
         self._predict = batched_predict(rule, net)
         self._probe = AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds)
         self.steps_per_epoch = len(splits.train) // budget.batch_size
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
         self.train_seconds = 0.0
+        self.setup_seconds = 0.0
         self.evaluation_seconds = 0.0
+
+    @property
+    def params(self) -> Params:
+        """All replicas' parameters, stacked."""
+        return self.stepper.params
+
+    @property
+    def state(self) -> State:
+        """All replicas' rule state, stacked."""
+        return self.stepper.state
 
     @torch.no_grad()
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> list[Outcome]:
         """All epochs, or until no replica is left that has not diverged."""
+        report(self._progress(0, 1))
         for epoch in range(1, self.budget.epochs + 1):
             start = time.perf_counter()
             sums = self._epoch(epoch, report)
@@ -119,33 +105,15 @@ class Trainer:
             middle = time.perf_counter()
             self._record(epoch, sums)
             self._synchronize()
-            self.train_seconds += middle - start
+            before, self.setup_seconds = self.setup_seconds, self._setup_seconds()
+            self.train_seconds += middle - start - (self.setup_seconds - before)
             self.evaluation_seconds += time.perf_counter() - middle
+            self._adapt()
             if all(outcome.diverged_epoch for outcome in self.outcomes):
                 break
         for index, outcome in enumerate(self.outcomes):
             outcome.params = {k: v.cpu() for k, v in unstack(self.params, index).items()}
         return self.outcomes
-
-    def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        """One update of all replicas from a stacked batch; step numbers start at 0."""
-        every = self.rule.refresh_every
-        if every and number % every == 0:
-            self._refresh(batch, number)
-        update = self._update(self.params, self.state, batch, self._noise.at(number))
-        # the optimizers write into parameters: nothing a rule returns may share their storage
-        owned = [*self.params.values(), *self.state.aux.values()]
-        aux_grads, memory = apart(update.aux_grads, owned), apart(update.memory, owned)
-        for name, grad in apart(update.grads, owned).items():
-            penalty = update.penalty.get(name)
-            self.params[name].grad = grad if penalty is None else grad + penalty
-        self._optimizer.step()
-        if self._aux_optimizer is not None:
-            for name, grad in aux_grads.items():
-                self.state.aux[name].grad = grad
-            self._aux_optimizer.step()
-        self.state = State(self.state.aux, memory)
-        return update.metrics
 
     def batches(self, epoch: int) -> Tensor:
         """Indices of every batch of an epoch, (steps, R, batch size): each seed's own order.
@@ -154,24 +122,35 @@ class Trainer:
         """
         steps, size = self.steps_per_epoch, self.budget.batch_size
         count = len(self.splits.train)
-        orders = [Stream(s).at("order", epoch).permutation(count) for s in self.seeds]
-        kept = torch.stack(orders)[:, : steps * size].to(self._device)
+        keys = torch.stack([Stream(seed).at("order", epoch).key for seed in self.seeds])
+        kept = random_order(keys, count)[:, : steps * size].to(self.device)
         return kept.reshape(len(self.seeds), steps, size).movedim(1, 0)
 
-    def gather(self, index: Tensor) -> Batch:
-        """The examples at those indices, with one-hot targets."""
-        x, y = self.splits.train.x, self.splits.train.y
-        return Batch(x[index], F.one_hot(y[index], self.net.classes).to(self._dtype))
-
-    def _epoch(self, epoch: int, report: Callable[[Progress], None]) -> dict[str, Tensor]:
-        """Train one epoch; sums over its steps of the rule's metrics, each (R,)."""
-        sums: dict[str, Tensor] = {}
+    def _epoch(self, epoch: int, report: Callable[[Progress], None]) -> Tensor:
+        """Train one epoch; sums over its steps of the rule's metrics, (M, R)."""
+        sums: Tensor | None = None
         first = (epoch - 1) * self.steps_per_epoch
-        for i, index in enumerate(self.batches(epoch)):
-            metrics = self.step(self.gather(index), first + i)
-            sums = {k: v + sums[k] if sums else v for k, v in metrics.items()}
-            report(self._progress(first + i + 1, epoch))
+        told = time.perf_counter()
+        for i, index in enumerate(self.batches(epoch), start=1):
+            sums = self.stepper.step(index, first + i - 1, sums)
+            if i == self.steps_per_epoch or time.perf_counter() - told > _REPORT_EVERY_SECONDS:
+                report(self._progress(first + i, epoch))
+                told = time.perf_counter()
+        assert sums is not None  # an epoch has a step: Task.load_data sees to it
         return sums
+
+    def _setup_seconds(self) -> float:
+        return sum(program.setup_seconds for program in self.stepper.programs)
+
+    def _adapt(self) -> None:
+        """Let the rule look at the epoch's metrics, the worst of the replicas'."""
+        alive = [o.metrics for o in self.outcomes if o.diverged_epoch is None]
+        last = {name: [metrics[name][-1] for metrics in alive] for name in self.stepper.metrics}
+        worst = {
+            name: max(v for v in values if v is not None) for name, values in last.items() if values
+        }
+        if worst:
+            self.stepper.rule = self.stepper.rule.adapted(worst)
 
     def _progress(self, step: int, epoch: int) -> Progress:
         alive = [o for o in self.outcomes if o.diverged_epoch is None]
@@ -186,17 +165,18 @@ class Trainer:
             validation_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         )
 
-    def _record(self, epoch: int, sums: dict[str, Tensor]) -> None:
+    def _record(self, epoch: int, sums: Tensor) -> None:
         """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
         finite = torch.stack([t.flatten(1).isfinite().all(1) for t in self.params.values()])
-        means = {name: (total / self.steps_per_epoch).tolist() for name, total in sums.items()}
+        totals = dict(zip(self.stepper.metrics, sums, strict=True))
+        means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
         validation = self.accuracy(self.splits.validation)
         test = self.accuracy(self.splits.test)
         alignment = {
             reference: {name: tensor.tolist() for name, tensor in numbers.items()}
             for reference, numbers in self._probe.measure(self.params, self.state).items()
         }
-        healthy = (finite.all(0) & sums["loss"].isfinite()).tolist()
+        healthy = (finite.all(0) & totals["loss"].isfinite()).tolist()
         for index, outcome in enumerate(self.outcomes):
             if outcome.diverged_epoch is None and not healthy[index]:
                 outcome.diverged_epoch = epoch
@@ -218,7 +198,7 @@ class Trainer:
             return []
         units = max(int(torch.Size(s).numel()) for s in self._shapes())
         chunk = max(1, _EVALUATION_ELEMENTS // (len(self.seeds) * units))
-        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self._device)
+        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
         for x, y in zip(torch.split(split.x, chunk), torch.split(split.y, chunk), strict=True):
             output = self._predict(self.params, self.state, x)
             right += (output[..., : self.net.classes].argmax(-1) == y).sum(-1)
@@ -230,24 +210,8 @@ class Trainer:
     def _probe_batch(self) -> Batch:
         """The same training examples for every rule and seed."""
         order = Stream(0).at("probe").permutation(len(self.splits.train))
-        return self.gather(order[: self.budget.batch_size].to(self._device))
-
-    def _refresh(self, batch: Batch, number: int) -> None:
-        """The rule's host work, one replica after the other."""
-        states = [
-            self.rule.refresh(
-                self.net,
-                unstack(self.params, i),
-                State(unstack(self.state.aux, i), unstack(self.state.memory, i)),
-                Batch(batch.x[i], batch.y[i]),
-                Stream(seed).at("refresh", number),
-            )
-            for i, seed in enumerate(self.seeds)
-        ]
-        for name, tensor in stack([s.aux for s in states]).items():
-            self.state.aux[name].copy_(tensor)
-        self.state = State(self.state.aux, stack([s.memory for s in states]))
+        return self.stepper.gather(order[: self.budget.batch_size].to(self.device))
 
     def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

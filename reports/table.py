@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bioplaus.records import Record
+from bioplaus.records import ResultSet
 from bioplaus.report import Report
 
 from .summary import LEGEND, NO_RECORDS, TaskTable, task_tables
@@ -36,9 +36,9 @@ class TableReport(Report):
 
     name: ClassVar[str] = "table"
 
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """Tables without colours; where `width` is short, the options stand below the rule."""
-        tables = task_tables(records)
+        tables = task_tables(results.records)
         if not tables:
             return f"{NO_RECORDS}\n"
         columns = max(width or DEFAULT_WIDTH, MIN_WIDTH)

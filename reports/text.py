@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from bioplaus.records import Record
+from bioplaus.records import ResultSet
 from bioplaus.report import Report
 
 from .summary import COLUMNS, LEGEND, NO_RECORDS, TaskTable, rows, task_tables
@@ -30,10 +30,10 @@ class CsvReport(Report):
 
     name: ClassVar[str] = "csv"
 
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """All columns of the summary in full precision; an empty field is null (RFC 4180)."""
         lines = [",".join(COLUMNS)]
-        lines += [",".join(csv_field(row[c]) for c in COLUMNS) for row in rows(records)]
+        lines += [",".join(csv_field(row[c]) for c in COLUMNS) for row in rows(results.records)]
         return "\n".join(lines) + "\n"
 
 
@@ -42,9 +42,9 @@ class JsonReport(Report):
 
     name: ClassVar[str] = "json"
 
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """All columns of the summary in full precision, null where there is no number."""
-        return json.dumps(rows(records), indent=1, allow_nan=False) + "\n"
+        return json.dumps(rows(results.records), indent=1, allow_nan=False) + "\n"
 
 
 class MarkdownReport(Report):
@@ -52,9 +52,9 @@ class MarkdownReport(Report):
 
     name: ClassVar[str] = "markdown"
 
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """Tables in the GitHub dialect, each under a heading."""
-        blocks = [_markdown(table) for table in task_tables(records)]
+        blocks = [_markdown(table) for table in task_tables(results.records)]
         return "\n\n".join([*blocks, LEGEND] if blocks else [NO_RECORDS]) + "\n"
 
 
@@ -63,9 +63,9 @@ class LatexReport(Report):
 
     name: ClassVar[str] = "latex"
 
-    def render(self, records: Sequence[Record], width: int | None = None) -> str:
+    def render(self, results: ResultSet, width: int | None = None) -> str:
         """One `table` environment per task, to be read with `\\input`."""
-        blocks = [_latex(table) for table in task_tables(records)]
+        blocks = [_latex(table) for table in task_tables(results.records)]
         heading = r"% In the preamble: \usepackage{booktabs}"
         return "\n\n".join([heading, *blocks] if blocks else [f"% {NO_RECORDS}"]) + "\n"
 

@@ -21,6 +21,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .relaxation import (
@@ -70,6 +71,16 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
         year=2020,
         identifier="arXiv:2009.05359",
     )
+    # what is left of the activity at the start, (1 - eta)^T, is as small as with the defaults
+    quick = {"steps": 30, "step_size": 0.3}  # noqa: RUF012
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and eta, which with T fixed says how far activities relax."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "step_size": Around(0.5, most=1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -7,6 +7,7 @@ from torch import Tensor
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
 
+from .published import akrout, biotorch
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -21,6 +22,7 @@ class Backprop(LayeredRule[RuleConfig]):
         venue="Nature 323",
         identifier="doi:10.1038/323533a0",
     )
+    published = (*biotorch(0.91, 9.2), akrout(98.50))
 
     @property
     def plausibility(self) -> Plausibility:

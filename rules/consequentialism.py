@@ -17,8 +17,9 @@ It is the input side of a K-FAC preconditioner, taken on the batch, and no model
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
 import torch
 from pydantic import Field
@@ -40,6 +41,7 @@ from bioplaus.rule import (
     RuleConfig,
     State,
 )
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 
@@ -74,6 +76,15 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         # in full, so that a record says what the base rule's options were
         options = self.base.config.model_dump(mode="json")
         super().__init__(config.model_copy(update={"options": options}))
+        self._others: dict[LayeredRule[RuleConfig], Consequentialism] = {self.base: self}
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and the ridge: it bounds how much noise the inverse lets through."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "eps": Around(1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:
@@ -111,8 +122,28 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         return self.base.deltas(fwd)
 
-    def penalty(self, net: Network, params: Params) -> Params:
-        return self.base.penalty(net, params)
+    def variant(self, step: int) -> Self:
+        return self._around(self.base.variant(step))
+
+    def adapted(self, metrics: Mapping[str, float]) -> Self:
+        return self._around(self.base.adapted(metrics))
+
+    def _around(self, base: LayeredRule[RuleConfig]) -> Self:
+        """This rule around another base; the same one again for the same base."""
+        if base not in self._others:
+            other = copy.copy(self)
+            other.base = base
+            self._others[base] = other
+        return cast(Self, self._others[base])
+
+    def shared(self, fwd: ForwardPass) -> Any:
+        return self.base.shared(fwd)
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        return self.base.metrics(fwd, deltas)
+
+    def penalty(self, fwd: ForwardPass) -> Params:
+        return self.base.penalty(fwd)
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         return self.base.aux_grads(fwd, deltas, grads)

@@ -11,9 +11,11 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig
+from .published import biotorch
 
 
 class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
@@ -33,6 +35,15 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="NeurIPS 29",
         identifier="arXiv:1609.01596",
     )
+    published = tuple(biotorch(1.61, 12.81))
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The scale of fixed feedback sets every layer's learning rate below the last."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "feedback_gain": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -8,9 +8,11 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import FixedFeedbackConfig, random_feedback
+from .published import akrout, biotorch
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -26,6 +28,15 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="Nature Communications 7",
         identifier="doi:10.1038/ncomms13276",
     )
+    published = (*biotorch(1.70, 13.06), akrout(97.80))
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The scale of fixed feedback sets every layer's learning rate below the last."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "feedback_gain": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -13,6 +13,11 @@ difference form, e_{l-1} = W_l^{-1} (D_l e_l): backprop with the inverse in the 
 of the transpose, and equal to it when W_l is orthogonal. It is the default: the finite
 form loses about eps / gamma^{L-l} of its digits to cancellation in layer l.
 
+The regulariser keeps the columns of W_l nearly orthogonal, so that D^{-1} W_l^T, with
+D = diag(W_l^T W_l), is nearly its inverse. With inverse="refined" (the default) W_l^{-1} d
+starts from there and is refined on the batch, through the Gram matrix that the regulariser
+has made anyway; where that does not suffice, W_l is factorised (`linalg.solve_rows_refined`).
+
 With inverse="learned", V_l (f^{-1}(u_l) - c_l) takes the inverse's place, and V_l d that
 of W_l^{-1} d; V_l and c_l learn to reconstruct h_{l-1} from h_l, and the weights above
 layer 1 need not be square (the authors' unpublished branch learnable_inv).
@@ -20,16 +25,21 @@ layer 1 need not be square (the authors' unpublished branch learnable_inv).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from bioplaus.layers import Params
+from bioplaus.linalg import REFINED_TO
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .inverses import (
@@ -39,10 +49,11 @@ from .inverses import (
     exact_inverse,
     exact_transport,
     initial_affine_inverse,
+    refined_transport,
     why_not_invertible,
     why_not_learnable,
 )
-from .orthogonality import OrthoForm, orthogonality_grad
+from .orthogonality import OrthoForm, gram_matrices, orthogonality_grad
 from .sweep import Transport, adjoint_transport, backward_sweep
 
 
@@ -58,8 +69,10 @@ class GaitPropConfig(RuleConfig):
     adjust: bool = Field(
         True, description="gate the targets by f'^2; false is incremental target propagation"
     )
-    inverse: Literal["exact", "learned"] = Field(
-        "exact", description="exact: W^-1; learned: V, which learns to reconstruct the layer below"
+    inverse: Literal["refined", "exact", "learned"] = Field(
+        "refined",
+        description="refined: W^-1 d to 1e-4, from near orthogonality, or else by LU; exact: by "
+        "LU (the finite form always); learned: V, which learns to reconstruct the layer below",
     )
     inverse_lr: float = Field(
         3e-3,
@@ -71,12 +84,27 @@ class GaitPropConfig(RuleConfig):
     ortho_form: OrthoForm = Field(
         "offdiag", description="offdiag: columns orthogonal; identity: W W^T = I"
     )
+    ortho_every: int = Field(
+        1,
+        ge=1,
+        description="steps between two uses of the regulariser, each then so many times as strong",
+    )
+
+
+class Shared(NamedTuple):
+    """What the hooks of one step share."""
+
+    grams: dict[int, Tensor]
+    """W_l^T W_l by number from 0, where the regulariser needs them."""
+    errors: list[Tensor]
+    """Relative errors of the refined inverses, filled on the way down."""
 
 
 class GaitProp(LayeredRule[GaitPropConfig]):
     """Gradient-adjusted incremental target propagation: e_{l-1} = W_l^{-1} (D_l e_l)."""
 
     name = "gaitprop"
+    version = 2
     Config = GaitPropConfig
     citation = Citation(
         authors="Ahmad, van Gerven and Ambrogioni",
@@ -86,6 +114,12 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         venue="NeurIPS 33",
         identifier="arXiv:2006.06438",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The authors searched learning rate and lambda on a grid (supplement of the paper)."""
+        learned = {"inverse_lr": Around(1.0)} if self._learned else {}
+        return {"optimizer.lr": LEARNING_RATE, "ortho": Around(1.0), **learned}
 
     @property
     def plausibility(self) -> Plausibility:
@@ -121,16 +155,53 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         return State(initial_affine_inverse(net, stream) if self._learned else {}, {})
 
+    def variant(self, step: int) -> Self:
+        return self if step % self.config.ortho_every == 0 else self._between
+
+    @cached_property
+    def _between(self) -> Self:
+        """This rule on the steps without the regulariser."""
+        return self._with(ortho=0.0, ortho_every=1)
+
+    def adapted(self, metrics: Mapping[str, float]) -> Self:
+        lost = self._refined and not metrics["inverse_error"] <= REFINED_TO
+        return self._with(inverse="exact") if lost else self
+
+    def _with(self, **changes: object) -> Self:
+        return type(self)(self.config.model_copy(update=changes))
+
+    @property
+    def _refined(self) -> bool:
+        return self.config.inverse == "refined" and self.config.form == "difference"
+
+    def shared(self, fwd: ForwardPass) -> Shared:
+        needed = self.config.ortho > 0 and self.config.ortho_form == "offdiag"
+        return Shared(gram_matrices(fwd.net, fwd.params) if needed else {}, [])
+
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         adjust = self.config.adjust
         if self.config.form == "finite":
             inverse = affine_inverse(fwd) if self._learned else exact_inverse(fwd)
             return finite_deltas(fwd, inverse, self.config.gamma, adjust)
-        carry = adjoint_transport(fwd, fwd.state.aux) if self._learned else exact_transport(fwd)
+        carry = self._transport(fwd)
         return backward_sweep(fwd, carry if adjust else ungated(fwd, carry))
 
-    def penalty(self, net: Network, params: Params) -> Params:
-        return orthogonality_grad(net, params, self.config.ortho, self.config.ortho_form)
+    def _transport(self, fwd: ForwardPass) -> Transport:
+        if self._learned:
+            return adjoint_transport(fwd, fwd.state.aux)
+        if self._refined:
+            return refined_transport(fwd, fwd.shared.grams, fwd.shared.errors)
+        return exact_transport(fwd)
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        if self._learned:
+            return {}
+        none = torch.zeros_like(fwd.error[0, 0])
+        return {"inverse_error": torch.stack([none, *fwd.shared.errors]).amax()}
+
+    def penalty(self, fwd: ForwardPass) -> Params:
+        strength, form = self.config.ortho * self.config.ortho_every, self.config.ortho_form
+        return orthogonality_grad(fwd.net, fwd.params, strength, form, fwd.shared.grams)
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if not self._learned:

@@ -7,12 +7,13 @@ W_l, so that V_l d is the layer's `adjoint` with V_l^T for feedback weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from bioplaus.layers import Init, Params
+from bioplaus.linalg import solve_rows_refined
 from bioplaus.network import Network
 from bioplaus.rule import ForwardPass
 from bioplaus.streams import Stream
@@ -39,6 +40,26 @@ def exact_transport(fwd: ForwardPass) -> Transport:
 
     def transport(l: int, d: Tensor) -> Tensor:
         return fwd.net.layers[l].solve(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, d)
+
+    return transport
+
+
+def refined_transport(
+    fwd: ForwardPass, grams: Mapping[int, Tensor], errors: list[Tensor]
+) -> Transport:
+    """`exact_transport` by refinement from near orthogonality; its relative errors are added.
+
+    grams: W_l^T W_l of the layers where it is at hand, by number from 0.
+    """
+
+    def transport(l: int, d: Tensor) -> Tensor:
+        def solver(matrix: Tensor, rows: Tensor) -> Tensor:
+            solution, error = solve_rows_refined(matrix, rows, grams.get(l))
+            errors.append(error)
+            return solution
+
+        layer = fwd.net.layers[l]
+        return layer.solve(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, d, solver)
 
     return transport
 

@@ -9,9 +9,11 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
+from .published import akrout
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -39,6 +41,15 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
         "without weight transport",
     )
+    published = (akrout(98.45),)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The decay is what makes the feedback weights meet the forward ones."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "optimizer.weight_decay": Around(1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

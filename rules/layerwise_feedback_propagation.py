@@ -19,7 +19,7 @@ from torch import Tensor
 from bioplaus.layers import LayerTrace, Params
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
+from bioplaus.profile import Citation, Plausibility, Published
 from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
 
 from .sweep import adjoint_transport, backward_sweep
@@ -43,6 +43,14 @@ class LayerwiseFeedbackPropagation(LayeredRule[RuleConfig]):
         venue="Transactions on Machine Learning Research",
         identifier="arXiv:2308.12053",
         equations="LFP-epsilon with epsilon = 0",
+    )
+    published = (
+        Published(
+            metric="cifar10 test accuracy",
+            value=0.8244,
+            note="VGG-like network, best epoch; 0.8402 with the gradient",
+            source="output of the authors' notebook",
+        ),
     )
 
     @property

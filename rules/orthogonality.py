@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from bioplaus.layers import Params
 from bioplaus.network import Network
@@ -12,13 +14,26 @@ from bioplaus.network import Network
 OrthoForm = Literal["offdiag", "identity"]
 
 
-def orthogonality_grad(net: Network, params: Params, strength: float, form: OrthoForm) -> Params:
+def gram_matrices(net: Network, params: Params) -> dict[int, Tensor]:
+    """W^T W of every layer with weights, by the layer's number from 0."""
+    weights = ((l, layer.matrix(net.at(params, l))) for l, layer in enumerate(net.layers))
+    return {l: w.T @ w for l, w in weights if w is not None}
+
+
+def orthogonality_grad(
+    net: Network,
+    params: Params,
+    strength: float,
+    form: OrthoForm,
+    grams: Mapping[int, Tensor] | None = None,
+) -> Params:
     """Gradient of the penalty on every layer's weight matrix W; {} where strength is 0.
 
     offdiag: strength * sum_{i != j} (W^T W)_{ij}^2, the authors' code: columns become
     orthogonal, their norms are free. Gradient 4 strength W offdiag(W^T W).
     identity: strength * ||W W^T - I||_F^2 (Dalm et al. 2021). Gradient
     4 strength (W W^T - I) W.
+    grams: the `gram_matrices`, for offdiag, where they are at hand.
     """
     if strength == 0:
         return {}
@@ -29,9 +44,11 @@ def orthogonality_grad(net: Network, params: Params, strength: float, form: Orth
         if w is None:
             parts.append({})
             continue
-        gram = w.T @ w if form == "offdiag" else w @ w.T
-        diagonal = torch.diagonal(gram) if form == "offdiag" else torch.ones_like(gram[0])
-        excess = gram - torch.diag(diagonal)
-        grad = 4 * strength * (w @ excess if form == "offdiag" else excess @ w)
+        if form == "offdiag":
+            gram = grams[l] if grams is not None else w.T @ w
+            grad = w @ gram - w * torch.diagonal(gram)
+        else:
+            grad = (w @ w.T - torch.eye(len(w), dtype=w.dtype, device=w.device)) @ w
+        grad = 4 * strength * grad
         parts.append({"weight": grad.reshape(p["weight"].shape)})
     return net.join(parts)

@@ -26,6 +26,7 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import Batch, ForwardPass, LayeredRule, LearningRule, RuleConfig, State, Update
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 
 from .relaxation import (
     Order,
@@ -74,6 +75,14 @@ class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
         identifier="doi:10.1162/NECO_a_00949",
         equations="steps and step size: Rosenbaum, PLoS ONE 17 (2022), its code Torch2PC",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and eta, which with T fixed says how far activities relax."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "step_size": Around(0.5, most=1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

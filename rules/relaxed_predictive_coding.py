@@ -34,6 +34,7 @@ from bioplaus.rule import (
     State,
     Update,
 )
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .relaxation import (
@@ -87,6 +88,15 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
         year=2020,
         identifier="arXiv:2010.01047",
     )
+    quick = {"steps": 25, "step_size": 0.4}  # noqa: RUF012
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rate, and eta, which with T fixed says how far activities relax."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "step_size": Around(0.5, most=1.0),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

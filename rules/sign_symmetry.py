@@ -15,6 +15,7 @@ from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
 from bioplaus.streams import Stream
 
 from .feedback import feedback_shapes, random_feedback, xavier_scale
+from .published import biotorch
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -44,6 +45,7 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
         identifier="arXiv:1510.05067",
         equations="the scale s_l: Xiao et al., arXiv:1811.03567; uSF, frSF, brSF as in BioTorch",
     )
+    published = tuple(biotorch(0.94, 9.69, "uniform magnitudes"))
 
     @property
     def plausibility(self) -> Plausibility:

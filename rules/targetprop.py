@@ -27,6 +27,7 @@ from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .inverse_learning import (
@@ -112,6 +113,11 @@ class TargetProp(LayeredRule[TargetPropConfig]):
     )
 
     @property
+    def search_space(self) -> SearchSpace:
+        """Learning rates of the network and of its learned inverses, which must keep up."""
+        return {"optimizer.lr": LEARNING_RATE, "aux_optimizer.lr": Around(1.0)}
+
+    @property
     def plausibility(self) -> Plausibility:
         exact = self.config.inverse == "exact"
         return Plausibility(
@@ -179,8 +185,8 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         inverse = exact_inverse(fwd) if self.config.inverse == "exact" else learned_inverse(fwd)
         return target_deltas(fwd, inverse, self.config)
 
-    def penalty(self, net: Network, params: Params) -> Params:
-        return orthogonality_grad(net, params, self.config.ortho, self.config.ortho_form)
+    def penalty(self, fwd: ForwardPass) -> Params:
+        return orthogonality_grad(fwd.net, fwd.params, self.config.ortho, self.config.ortho_form)
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if self.config.inverse == "exact":

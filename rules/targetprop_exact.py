@@ -18,6 +18,7 @@ from pydantic import Field
 
 from bioplaus.optim import OptimizerSpec
 from bioplaus.profile import Citation
+from bioplaus.search import Around, SearchSpace
 
 from .targetprop import TargetProp, TargetPropConfig
 
@@ -47,6 +48,11 @@ class TargetPropExact(TargetProp):
         identifier="arXiv:2006.06438",
         equations="its TP baseline",
     )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Wider than others': the published 1e-5 and 1000 are for a hundred thousand steps."""
+        return {"optimizer.lr": Around(2.0), "ortho": Around(1.0)}
 
     @property
     def optimizer(self) -> OptimizerSpec:

@@ -9,9 +9,11 @@ from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, State
+from bioplaus.search import LEARNING_RATE, Around, SearchSpace
 from bioplaus.streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
+from .published import akrout
 from .sweep import adjoint_transport, backward_sweep
 
 
@@ -61,6 +63,15 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
         identifier="arXiv:1904.05391",
         equations="equation 7",
     )
+    published = (akrout(98.49),)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """Learning rates of the network and of the mirror."""
+        return {
+            "optimizer.lr": LEARNING_RATE,
+            "mirror_rate": Around(0.5),
+        }
 
     @property
     def plausibility(self) -> Plausibility:

@@ -11,10 +11,12 @@ import torch
 import bioplaus
 from bioplaus import runner as module
 from bioplaus.errors import BioplausError, ConfigError, UnknownNameError, UnsupportedError
+from bioplaus.execution import Execution
 from bioplaus.experiment import Experiment, plan
-from bioplaus.records import Store, digest, read_record
+from bioplaus.records import digest
 from bioplaus.runner import Results, run_experiments
 from bioplaus.settings import parse_assignments
+from bioplaus.store import Store, read_record
 
 CPU = torch.device("cpu")
 
@@ -23,13 +25,14 @@ def train(tiny: Path, results: Path, *rules: str, **options: object) -> Results:
     seeds = options.pop("seeds", [0, 1])
     force = bool(options.pop("force", False))
     weights = bool(options.pop("save_weights", False))
+    how = {k: options.pop(k) for k in ("compile", "max_replicas") if k in options}
     experiments = plan(rules, str(tiny), **options)  # type: ignore[arg-type]
     store = Store(results)
     return run_experiments(
         experiments,
         seeds,  # type: ignore[arg-type]
         store,
-        device=CPU,
+        execution=Execution(CPU, **how),  # type: ignore[arg-type]
         force=force,
         save_weights=weights,
     )
@@ -161,13 +164,13 @@ def test_only_what_is_missing_runs(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[list[int]] = []
-    real = module._train
+    real = module.train_groups
 
-    def spy(experiment, data, seeds, device, observe):  # type: ignore[no-untyped-def]
+    def spy(experiment, data, seeds, *rest):  # type: ignore[no-untyped-def]
         trained.append(list(seeds))
-        return real(experiment, data, seeds, device, observe)
+        return real(experiment, data, seeds, *rest)
 
-    monkeypatch.setattr(module, "_train", spy)
+    monkeypatch.setattr(module, "train_groups", spy)
     results = tmp_path / "r"
     train(tiny, results, "gaitprop", seeds=[1])
     again = train(tiny, results, "gaitprop", seeds=[0, 1, 2])

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bioplaus import records
+from bioplaus import store as module
 from bioplaus.errors import RecordError
-from bioplaus.records import Record, Store, digest, read_record, seed_key
+from bioplaus.records import Record, ResultSet, digest, seed_key
+from bioplaus.store import Store, read_record
 
 Damage = Callable[[Path], None]
 BAD_NAMES = ["../x", "a/b", "..", ".hidden", "", "a\n", "a\\b", "a\0", "-x", "a b", "x" * 81]
@@ -30,6 +31,11 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
+def content_of(store: Store) -> tuple[list[Record], list[str]]:
+    found = store.read_all()
+    return list(found.records), list(found.damaged)
+
+
 def test_what_is_written_is_read_again(store: Store) -> None:
     record = make_record(
         seed=3, label="lr=0.1", test=0.1 + 0.2, validation=0.5, cosines=[[0.5, None]]
@@ -37,7 +43,7 @@ def test_what_is_written_is_read_again(store: Store) -> None:
     path = store.write(record)
     assert path == store.folder / "toy" / "backprop" / record.cell[:16] / "seed-0003.json"
     assert read_record(path) == record
-    assert store.read_all() == ([record], [])
+    assert store.read_all() == ResultSet([record], [], [], [])
     assert [p.name for p in path.parent.iterdir()] == ["seed-0003.json"]
 
 
@@ -58,7 +64,7 @@ def test_non_finite_numbers_become_null(store: Store, value: float) -> None:
     assert content["test_accuracy"] is None and content["train_loss"] is None
     assert content["curves"]["metrics"]["loss"] == [None, None]
     assert content["curves"]["alignment"]["loss"]["cosine.0"] == [0.5, None]
-    assert store.read_all() == ([record], [])
+    assert store.read_all() == ResultSet([record], [], [], [])
 
 
 def test_records_are_sorted_and_filtered(store: Store) -> None:
@@ -70,8 +76,8 @@ def test_records_are_sorted_and_filtered(store: Store) -> None:
     ]
     for record in reversed(made):
         store.write(record)
-    assert store.read_all() == (made, [])
-    some, _ = store.read_all(rules=["r2"], tasks=["t1"])
+    assert store.read_all() == ResultSet(made, [], [], [])
+    some = store.read_all(rules=["r2"], tasks=["t1"]).records
     assert [(r.task, r.rule, r.seed) for r in some] == [("t1", "r2", s) for s in (0, 2, 10_000)]
 
 
@@ -163,7 +169,7 @@ def test_damage_is_named_and_skipped_and_stays(store: Store, name: str) -> None:
     path = store.write(make_record(seed=1))
     damage(path)
     before = path.read_bytes()
-    found, damaged = store.read_all()
+    found, damaged = content_of(store)
     assert found == [good]
     assert len(damaged) == 1
     assert damaged[0].startswith(f"{path}: skipped") and reason in damaged[0]
@@ -176,7 +182,7 @@ def test_deep_nesting_that_may_still_parse_is_no_crash(store: Store, depth: int)
     path = store.write(make_record())
     field("configuration", {"x": "HERE"})(path)
     path.write_text(path.read_text().replace('"HERE"', "[" * depth + "]" * depth))
-    found, damaged = store.read_all()
+    found, damaged = content_of(store)
     assert found == [] and len(damaged) == 1
 
 
@@ -192,7 +198,7 @@ def test_a_moved_record_is_skipped(store: Store) -> None:
     for target in moved:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    found, damaged = store.read_all()
+    found, damaged = content_of(store)
     assert found == [record]
     assert len(damaged) == len(moved)
     for target in moved:
@@ -206,8 +212,8 @@ def test_a_folder_or_a_giant_in_place_of_a_record(
 ) -> None:
     path = store.write(make_record(seed=0))
     path.with_name("seed-0001.json").mkdir()
-    monkeypatch.setattr(records, "MAX_BYTES", 10)
-    found, damaged = store.read_all()
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    found, damaged = content_of(store)
     assert found == []
     assert "larger than 10 bytes" in damaged[0]
     assert "seed-0001.json: skipped" in damaged[1]
@@ -231,7 +237,7 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(store: Store) -> No
         store.read_all()
     store.check_writable()
     assert list(store.folder.iterdir()) == []
-    assert store.read_all() == ([], [])
+    assert store.read_all() == ResultSet([], [], [], [])
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from bioplaus import registry
-from bioplaus.records import Record
+from bioplaus.records import Record, ResultSet
 from bioplaus.report import Report
 from bioplaus.reports.summary import summarise
 
@@ -54,6 +54,10 @@ def report(name: str) -> Report:
     return made
 
 
+def render(name: str, records: Sequence[Record], width: int | None = None) -> str:
+    return report(name).render(ResultSet(records), width)
+
+
 def hostile_records() -> list[Record]:
     return [make_record(label=label, seed=seed) for label in HOSTILE for seed in (0, 1)]
 
@@ -78,39 +82,39 @@ def test_numbers_by_hand() -> None:
 
 
 def test_the_same_numbers_for_people() -> None:
-    text = report("markdown").render(FOUR)
+    text = render("markdown", FOUR)
     assert "## toy" in text
     assert "| backprop | 3 of 4 (1 diverged) | 93.00 ± 3.61 | 84.00 ± 4.00 | 3.00 | 0.600 |" in text
     assert "Configuration" not in text, "no record has a label"
 
 
 def test_one_seed_has_no_deviation() -> None:
-    (row,) = json.loads(report("json").render([make_record(test=0.9846, validation=0.5)]))
+    (row,) = json.loads(render("json", [make_record(test=0.9846, validation=0.5)]))
     assert row["test_accuracy"] == 0.9846
     assert row["test_accuracy_std"] is None and row["validation_accuracy_std"] is None
     assert row["alignment"] is None
-    assert "| 1 | 98.46 | 50.00 | 2.00 |" in report("markdown").render(
-        [make_record(test=0.9846, validation=0.5)]
+    assert "| 1 | 98.46 | 50.00 | 2.00 |" in render(
+        "markdown", [make_record(test=0.9846, validation=0.5)]
     )
 
 
 def test_one_sound_seed_of_two_has_no_deviation() -> None:
-    (row,) = json.loads(report("json").render([FOUR[0], FOUR[3]]))
+    (row,) = json.loads(render("json", [FOUR[0], FOUR[3]]))
     assert (row["seeds"], row["diverged"], row["test_accuracy"]) == (2, 1, 0.9)
     assert row["test_accuracy_std"] is None
 
 
 def test_all_diverged_has_counts_and_no_numbers() -> None:
     gone = [make_record(seed=s, diverged=True, validation=0.1) for s in (0, 1)]
-    (row,) = json.loads(report("json").render(gone))
+    (row,) = json.loads(render("json", gone))
     assert (row["seeds"], row["diverged"], row["epochs"]) == (2, 2, 2)
     measured = COLUMNS.split(",")[5:12]
     assert [row[name] for name in measured] == [None] * len(measured)
-    assert "0 of 2 (2 diverged)" in report("markdown").render(gone)
+    assert "0 of 2 (2 diverged)" in render("markdown", gone)
 
 
 def test_a_mean_is_never_over_fewer_seeds_than_stated() -> None:
-    (row,) = json.loads(report("json").render([make_record(), make_record(seed=1, test=None)]))
+    (row,) = json.loads(render("json", [make_record(), make_record(seed=1, test=None)]))
     assert row["test_accuracy"] is None
     assert row["train_loss"] == 0.25
 
@@ -126,7 +130,7 @@ def test_rows_are_sorted_and_cells_stay_apart() -> None:
     assert frame["seeds"].tolist() == [1] * 6
     assert set(frame["cell"][:2]) == {r.cell[:16] for r in twins}
     for name in ("markdown", "latex", "table"):
-        text = report(name).render(twins)
+        text = render(name, twins)
         assert all(f"lr=1 ({r.cell[:8]})" in text for r in twins)
 
 
@@ -136,7 +140,7 @@ def test_order_does_not_matter(name: str) -> None:
     records = [*FOUR, *twins]
     orders = [records[i:] + records[:i] for i in range(len(records))]
     orders += [order[::-1] for order in orders]
-    assert len({report(name).render(order) for order in orders}) == 1
+    assert len({render(name, order) for order in orders}) == 1
 
 
 @pytest.mark.parametrize("name", registry.names("report"))
@@ -147,7 +151,7 @@ def test_order_does_not_matter(name: str) -> None:
     ids=["normal", "all diverged", "single", "none", "hostile"],
 )
 def test_every_report_renders(name: str, width: int | None, records: Sequence[Record]) -> None:
-    text = report(name).render(records, width)
+    text = render(name, records, width)
     assert text.endswith("\n") and not text.endswith("\n\n")
     assert "\x1b" not in text
     assert "nan" not in text.lower()
@@ -155,7 +159,7 @@ def test_every_report_renders(name: str, width: int | None, records: Sequence[Re
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "table"])
 def test_control_characters_never_reach_a_terminal(name: str) -> None:
-    text = report(name).render([make_record(label="a\x1b[31m\rb\nc\x00\u202e")])
+    text = render(name, [make_record(label="a\x1b[31m\rb\nc\x00\u202e")])
     assert not set("\x1b\r\x00\u202e") & set(text)
     assert "b c" in text
 
@@ -167,7 +171,7 @@ def test_csv_reads_back() -> None:
         make_record(label="two\r\nlines"),
         make_record(label="a\rb"),
     ]
-    text = report("csv").render(records)
+    text = render("csv", records)
     assert text.startswith(COLUMNS + "\n")
     expected = summarise(records)
     header, *body = csv.reader(io.StringIO(text, newline=""))
@@ -182,7 +186,7 @@ def test_csv_reads_back() -> None:
 
 
 def test_json_has_every_column() -> None:
-    rows = json.loads(report("json").render([*FOUR, make_record(task="other")]))
+    rows = json.loads(render("json", [*FOUR, make_record(task="other")]))
     assert [",".join(row) for row in rows] == [COLUMNS, COLUMNS]
     assert [row["task"] for row in rows] == ["other", "toy"]
 
@@ -196,7 +200,7 @@ def markdown_cells(text: str) -> list[str]:
 
 
 def test_markdown_shows_labels_as_they_are() -> None:
-    text = report("markdown").render(hostile_records())
+    text = render("markdown", hostile_records())
     columns = 5  # rule, configuration, seeds, test accuracy, seconds
     cells = markdown_cells(text)
     assert len(cells) == columns * (1 + len(HOSTILE))
@@ -205,7 +209,7 @@ def test_markdown_shows_labels_as_they_are() -> None:
 
 
 def test_latex_escapes_labels() -> None:
-    text = report("latex").render([*hostile_records(), make_record(label="--x", task="my_task")])
+    text = render("latex", [*hostile_records(), make_record(label="--x", task="my_task")])
     expected = [
         r"a\textbar{}b",
         r"x\_y \& 50\%",
@@ -234,7 +238,7 @@ def test_the_table_truncates_nothing(width: int | None) -> None:
         for seed, changes in enumerate([{}, {}, {}, {"diverged": True}])
         for changes in [{"validation": 0.5, "cosines": [[0.25]], **changes}]
     ]
-    text = report("table").render(records, width)
+    text = render("table", records, width)
     lines = text.splitlines()
     assert lines[0] == "toy"
     assert max(map(cell_len, lines)) <= (width or 120)
@@ -249,15 +253,15 @@ def test_the_table_truncates_nothing(width: int | None) -> None:
 
 def test_the_table_breaks_a_word_that_is_too_long() -> None:
     label, rule = "x" * 150, "y" * 80
-    text = report("table").render([make_record(label=label, rule=rule)], 80)
+    text = render("table", [make_record(label=label, rule=rule)], 80)
     assert text.count("x") == len(label) and text.count("y") == len(rule) + "toy".count("y")
 
 
 def test_the_table_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = report("table").render(FOUR)
+    before = render("table", FOUR)
     for name, value in {"FORCE_COLOR": "1", "COLUMNS": "30", "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
-    assert report("table").render(FOUR) == before
+    assert render("table", FOUR) == before
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "latex", "markdown", "table"])

@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.check import check
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.share import merge, verify
+from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
 
@@ -43,8 +46,12 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(bench)
+main.add_command(tune)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
 main.add_command(check)
 main.add_command(new)
+main.add_command(merge)
+main.add_command(verify)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bioplaus import registry, tasks
+from bioplaus import registry, suites, tasks
 from bioplaus.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Row = tuple[str, str, str]
 """Name, one line, where it comes from."""
 
 
-@click.group("list", short_help="Name the rules, datasets or tasks there are.")
+@click.group("list", short_help="Name the rules, datasets, tasks or suites there are.")
 def list_group() -> None:
     """Name what there is: one line each, tab-separated where the output is not a terminal."""
 
@@ -50,6 +50,12 @@ def list_tasks(rule: str | None) -> None:
     _print_rows([(name, tasks.description(name), tasks.source(name)) for name in names])
 
 
+@list_group.command("suites")
+def list_suites() -> None:
+    """The built-in suites; `bioplaus show SUITE` prints one to copy."""
+    _print_rows([(name, suites.description(name), "built-in") for name in suites.names()])
+
+
 def _print_rows(rows: Sequence[Row]) -> None:
     if not sys.stdout.isatty():
         for row in rows:
@@ -68,19 +74,22 @@ def _print_rows(rows: Sequence[Row]) -> None:
     Console().print(table)
 
 
-@click.command(short_help="Explain a rule, or print a task's file.")
+@click.command(short_help="Explain a rule, or print a task's or suite's file.")
 @click.argument("name")
 def show(name: str) -> None:
     """Explain a rule: its source, equations, options and plausibility profile.
 
-    For a built-in task, print its file: `bioplaus show mnist-mlp > my-task.toml`.
+    For a built-in task or suite, print its file: `bioplaus show mnist-mlp > my-task.toml`.
     """
+    if name in suites.names():
+        click.echo(suites.text(name), nl=False)
+        return
     if name in tasks.names():
         click.echo(tasks.text(name), nl=False)
         return
     if name not in registry.plugins("rule"):
-        known = [*registry.names("rule"), *tasks.names()]
-        raise UnknownNameError("rule or task", name, known)
+        known = [*registry.names("rule"), *tasks.names(), *suites.names()]
+        raise UnknownNameError("rule, task or suite", name, known)
     plugin = registry.plugins("rule")[name]
     _show_rule(plugin.load(), plugin.source)
 

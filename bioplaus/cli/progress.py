@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from bioplaus.cli.words import count
+from bioplaus.drive import Spectator, Work
 from bioplaus.experiment import Experiment
+from bioplaus.records import Record, Trial
+from bioplaus.steps import Step
 from bioplaus.trainer import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
@@ -71,14 +77,100 @@ class TrainingDisplay:
             self._console.print(f"{name}: {percent} % {_note(where)}", markup=False, soft_wrap=True)
 
 
+def _result(result: Any) -> str:
+    """What a job gave, in a few words."""
+    if isinstance(result, Trial):
+        return f"validation {_percent([result.validation_accuracy])}"
+    if result and all(isinstance(item, Record) for item in result):
+        diverged = sum(r.status == "diverged" for r in result)
+        lost = f", {diverged} diverged" if diverged else ""
+        test = _percent(r.test_accuracy for r in result)
+        return f"{count(len(result), 'seed')}, test {test}{lost}"
+    return "done"
+
+
+def _percent(accuracies: Iterable[float | None]) -> str:
+    known = [a for a in accuracies if a is not None]
+    return f"{100 * sum(known) / len(known):.1f} %" if known else "unknown"
+
+
 def _name(experiment: Experiment) -> str:
     return f"{experiment.rule.name} {experiment.label}".strip()
 
 
 def _note(where: Where) -> str:
+    if where.step == 0:
+        return "preparing the step"
     parts = [f"epoch {where.epoch}/{where.epochs}"]
     if where.loss is not None:
         parts.append(f"loss {where.loss:.4f}")
     if where.validation_accuracy is not None:
         parts.append(f"validation {100 * where.validation_accuracy:.1f} %")
     return "  ".join(parts)
+
+
+class BenchDisplay(Spectator):
+    """Follows a benchmark: a bar for all of it, and one for each job that runs."""
+
+    def __init__(self, works: int) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._all = self._bar.add_task("cells", total=works, note="")
+        self._works, self._done = works, 0
+        self._rows: dict[int, TaskID] = {}
+
+    def counted(self, works: Iterable[Work]) -> Iterator[Work]:
+        """The same works, noting when each is done."""
+        for work in works:
+            yield self._follow(work)
+
+    def _follow(self, work: Work) -> Work:
+        yield from work
+        self._done += 1
+        self._bar.update(self._all, completed=self._done)
+
+    def __enter__(self) -> BenchDisplay:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for row in self._rows.values():
+            self._bar.update(row, visible=False)
+        self._bar.__exit__(kind, error, trace)
+
+    def progressed(self, step: Step, progress: Where) -> None:
+        """The bar of a job appears when it starts to train."""
+        if not self._console.is_terminal:
+            return
+        if id(step) not in self._rows:
+            self._rows[id(step)] = self._bar.add_task(step.job.title, total=None, note="")
+        self._bar.update(
+            self._rows[id(step)],
+            completed=progress.step,
+            total=progress.steps,
+            note=_note(progress),
+        )
+
+    def ended(self, step: Step, result: Any, reason: str | None) -> None:
+        """One line for each job."""
+        if id(step) in self._rows:
+            self._bar.remove_task(self._rows.pop(id(step)))
+        outcome = f"failed: {reason}" if reason is not None else _result(result)
+        self._bar.console.print(
+            f"[{self._done}/{self._works}] {step.job.title}: {outcome}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,7 @@ from bioplaus import registry
 from bioplaus.errors import RecordError
 
 if TYPE_CHECKING:
-    from bioplaus.records import Record
+    from bioplaus.records import ResultSet
     from bioplaus.report import Report
 
 
@@ -53,33 +52,33 @@ def report(
     Accuracies in csv and json are fractions. Damaged records are named on standard error
     and left out.
     """
-    from bioplaus.records import Store
+    from bioplaus.store import Store
 
-    records, damaged = Store(results).read_all(rules, tasks)
-    for line in damaged:
+    found = Store(results).read_all(rules, tasks)
+    for line in found.damaged:
         click.echo(f"Warning: {line}", err=True)
-    if not records:
+    if not found.records:
         wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
         raise RecordError(
             f"no records in {results}"
             + (f" for {wanted}" if wanted else "")
             + "; `bioplaus run --rule gaitprop` makes some"
         )
-    text = rendered(records, form)
+    text = rendered(found, form)
     if output is None:
         click.echo(text, nl=False)
         return
     from pathlib import Path
 
-    from bioplaus.records import write_atomically
+    from bioplaus.store import write_atomically
 
     write_atomically(Path(output), text.encode())
     click.echo(f"Wrote {output}", err=True)
 
 
-def rendered(records: Sequence[Record], form: str = DEFAULT_FORMAT) -> str:
-    """The records in a report's format, as wide as the terminal where there is one."""
+def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:
+    """The results in a report's format, as wide as the terminal where there is one."""
     maker: Report = registry.load("report", form)()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    text = maker.render(records, width)
+    text = maker.render(results, width)
     return text if text.endswith("\n") else text + "\n"

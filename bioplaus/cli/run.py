@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Literal
 
 import click
 
 from bioplaus import registry
 from bioplaus.cli.check import plugin_option, with_files
 from bioplaus.cli.report import rendered
+from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 
 
@@ -50,6 +52,23 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
         return seeds
 
 
+class ReplicasType(click.ParamType):  # type: ignore[type-arg]
+    """A number from 1 up, or `auto`, which is 0."""
+
+    name = "replicas"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "auto":
+            return 0
+        if not value.isdecimal() or int(value) == 0:
+            self.fail(f"{value!r}: give a number from 1 up, or auto", param, ctx)
+        return int(value)
+
+
 @click.command(short_help="Train rules on a task; records and a table come out.")
 @click.option("--rule", "rules", multiple=True, help="A learning rule; repeatable.")
 @plugin_option
@@ -71,7 +90,27 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
     "aux_optimizer.lr=..., task.batch_size=...; repeatable.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["fp32", "fp64"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp64"]),
+    default="fp32",
+    show_default=True,
+    help="tf32 is faster than fp32 on a GPU, and less exact.",
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Compile the training step: auto does where a long run repays it.",
+)
+@click.option(
+    "--max-replicas",
+    type=ReplicasType(),
+    default="auto",
+    show_default=True,
+    help="Seeds that train together at most; auto is as many as the memory holds.",
+)
 @click.option(
     "--results",
     type=click.Path(file_okay=True),
@@ -105,6 +144,8 @@ def run(
     assignments: tuple[str, ...],
     device: str,
     precision: str,
+    compile: Literal["auto", "on", "off"],
+    max_replicas: int,
     results: str,
     logs: tuple[str, ...],
     log_dir: str,
@@ -131,11 +172,13 @@ def run(
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
+        from bioplaus.execution import Execution
         from bioplaus.experiment import Experiment, plan
         from bioplaus.logger import Loggers
-        from bioplaus.records import Store
+        from bioplaus.records import ResultSet
         from bioplaus.runner import run_experiments
         from bioplaus.settings import parse_assignments
+        from bioplaus.store import Store
         from bioplaus.trainer import Progress
 
     settings = parse_assignments(assignments)
@@ -145,7 +188,7 @@ def run(
     note = "" if task else " (no --task given)"
     click.echo(
         f"{chosen.name}{note}: {', '.join(e.rule.name for e in experiments)}; "
-        f"{_count(len(seeds), 'seed')}, {_count(chosen.epochs, 'epoch')}, "
+        f"{count(len(seeds), 'seed')}, {count(chosen.epochs, 'epoch')}, "
         f"{device_name(where)}",
         err=True,
     )
@@ -162,7 +205,7 @@ def run(
                 experiments,
                 seeds,
                 Store(results),
-                device=where,
+                execution=Execution(where, compile, max_replicas or None),
                 force=force,
                 save_weights=save_weights,
                 observe=observe,
@@ -176,19 +219,17 @@ def run(
         sys.exit(130)
     loggers.finish(done.records)
     if done.records:
-        click.echo(rendered(done.records), nl=False)
+        click.echo(rendered(ResultSet(done.records)), nl=False)
     if done.reused:
         click.echo(
-            f"{_count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
+            f"{count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
             "(--force runs them again).",
             err=True,
         )
+    for note in done.notes:
+        click.echo(f"Note: {note}.", err=True)
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
     for line in loggers.where:
         click.echo(f"Log: {line}", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

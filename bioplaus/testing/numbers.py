@@ -9,23 +9,27 @@ from functools import partial
 from math import sqrt
 
 import torch
+from torch import Tensor
 from torch.func import grad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import FlopCounterMode
 
+from bioplaus.cost import count
 from bioplaus.dataset import Split
 from bioplaus.environment import PRECISIONS, suitable_threads
 from bioplaus.errors import UnsupportedError
 from bioplaus.experiment import choose_task
+from bioplaus.layers import Params
 from bioplaus.probes import AlignmentProbe
 from bioplaus.replicas import NoiseSource, Rule, stacked_initial, unstack
 from bioplaus.rule import Batch, State
+from bioplaus.stepper import Budget
 from bioplaus.task import Task, TaskData, prepare
 from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
-from bioplaus.trainer import Budget, Splits, Trainer
+from bioplaus.trainer import Splits, Trainer
 
 FLOAT32 = 1e-4
 """Relative tolerance between float32 and float64, on well-conditioned weights."""
@@ -139,34 +143,29 @@ def _degrees(cosine: float) -> str:
 
 @check("cost", "The work of an update against backprop's, counted.", "default")
 def cost(case: Case) -> str:
-    """Floating-point operations of matrix products and solves; backprop's are autograd's."""
+    """Operations of the first step, in float32 as it runs; backprop's are autograd's."""
     rule = case.rule
     bench = digits_for(rule)
-    net, batch = bench.task.build_network(), first_batch(bench)
+    net = bench.task.build_network()
+    x, y = (tensor.float() for tensor in first_batch(bench))
     params, state = (
         tree_map(lambda tensor: tensor[0], part)
-        for part in stacked_initial(rule, net, [0], torch.float64, CPU)
+        for part in stacked_initial(rule, net, [0], torch.float32, CPU)
     )
-    noise = unstack(NoiseSource(rule.noise(net, len(batch.x)), [0], torch.float64, CPU).at(0), 0)
-    ours = counted(partial(rule.update, net, params, State(*state), batch, noise))
-    theirs = counted(lambda: grad(lambda p: net.mean_loss(p, batch.x, batch.y))(params))
+    noise = unstack(NoiseSource(rule.noise(net, len(x)), [0], torch.float32, CPU).at(0), 0)
+    update = partial(rule.variant(0).update, net)
+    ours = counted(update, params, State(*state), Batch(x, y), noise)
+
+    def loss(p: Params) -> Tensor:
+        return net.mean_loss(p, x, y)
+
+    theirs = counted(grad(loss), params)
     return f"{bench.task.name}: {ours / theirs:.2g} times the operations of backprop"
 
 
-def counted(work: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products, convolutions and solves."""
-    with FlopCounterMode(display=False, custom_mapping=_MAPPING) as counter:
-        work()
-    return int(counter.get_total_flops())
-
-
-def _solve_flop(matrix: torch.Size, rhs: torch.Size, *rest: object, **named: object) -> int:
-    """An LU factorisation and two triangular solves."""
-    (n, _), (_, k) = matrix, rhs
-    return 2 * n**3 // 3 + 2 * n**2 * k
-
-
-_MAPPING = {torch.ops.bioplaus.solve: _solve_flop}
+def counted(work: Callable[..., object], *given: object) -> int:
+    """Floating-point operations of the products, convolutions and solutions in it."""
+    return count(make_fx(work)(*given)).flops
 
 
 @check("digits", "Trained on digits for a few epochs, the loss falls.", "default")

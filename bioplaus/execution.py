@@ -1,0 +1,118 @@
+"""How training runs: where, how many seeds at once, compiled or not. No result hangs on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import psutil
+import torch
+
+from bioplaus.cost import count
+from bioplaus.dataset import Split
+from bioplaus.environment import PRECISIONS
+from bioplaus.experiment import Experiment
+from bioplaus.records import Cost
+from bioplaus.stepper import Budget, Compile, Stepper
+from bioplaus.trainer import Trainer
+
+_SHARE = 0.8
+"""Of the free memory, to be filled by one group of seeds."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What may change without changing a result beyond rounding."""
+
+    device: torch.device
+    compile: Compile = "auto"
+    max_replicas: int | None = None
+    """Seeds that train together at most; None for as many as the memory holds."""
+
+
+def groups(
+    experiment: Experiment, train: Split, seeds: Sequence[int], execution: Execution
+) -> list[list[int]]:
+    """The seeds in groups of about one size, none larger than what may train together."""
+    most = execution.max_replicas or _fitting(experiment, train, len(seeds), execution)
+    number = -(-len(seeds) // most)
+    size, larger = divmod(len(seeds), number)
+    starts = [i * size + min(i, larger) for i in range(number + 1)]
+    return [list(seeds[a:b]) for a, b in itertools.pairwise(starts)]
+
+
+def _fitting(experiment: Experiment, train: Split, wanted: int, execution: Execution) -> int:
+    """How many replicas the free memory holds, at least one."""
+    free = _SHARE * free_memory(execution.device)
+    if wanted * _generous(experiment) < free:
+        return wanted
+    stepper = Stepper(
+        experiment.rule, experiment.network, train, budget(experiment), [0], compile="off"
+    )
+    index = torch.arange(experiment.task.batch_size, device=train.x.device)[None]
+    with torch.no_grad():
+        stepper.step(index, 0, None)
+    peak = peak_bytes(stepper)
+    if peak is None:  # not traced, so not counted
+        return wanted
+    return max(1, min(wanted, int(free // (peak - train.x.nbytes))))
+
+
+def _generous(experiment: Experiment) -> int:
+    """More bytes than a replica of all but the most extravagant rules needs."""
+    network, itemsize = experiment.network, PRECISIONS[experiment.precision].itemsize
+    units = sum(prod(layer.out_shape) for layer in network.layers) + prod(network.in_shape)
+    weights = sum(layer.multiply_adds() for layer in network.layers)  # no fewer than there are
+    return itemsize * (30 * weights + 100 * experiment.task.batch_size * units)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that may be had on the device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def budget(experiment: Experiment) -> Budget:
+    """The experiment's, for a trainer."""
+    task = experiment.task
+    return Budget(task.batch_size, task.epochs, experiment.optimizer, experiment.aux_optimizer)
+
+
+def peak_bytes(stepper: Stepper) -> int | None:
+    """What lasts between steps, and the most that a step holds besides, as counted."""
+    steps = [count(program.graph).peak_bytes for program in stepper.programs if program.graph]
+    if not steps:
+        return None
+    lasting = {t.untyped_storage().data_ptr(): t.nbytes for t in stepper.tensors()}
+    return sum(lasting.values()) + max(steps)
+
+
+def step_flops(stepper: Stepper) -> int | None:
+    """Of one replica's step, the mean over the steps so far; None where some are not traced."""
+    work = 0
+    for program in stepper.programs:
+        if program.graph is None:
+            return None
+        work += program.calls * count(program.graph).flops
+    return work // (len(stepper.seeds) * sum(program.calls for program in stepper.programs))
+
+
+def cost(trainer: Trainer) -> Cost:
+    """What the training that is over took."""
+    flops = step_flops(trainer.stepper)
+    batch = trainer.budget.batch_size
+    forward = 2 * batch * sum(layer.multiply_adds() for layer in trainer.net.layers)
+    on_cuda = trainer.device.type == "cuda"
+    if on_cuda:
+        peak: int | None = torch.cuda.max_memory_allocated(trainer.device)
+    else:
+        peak = peak_bytes(trainer.stepper)
+    return Cost(
+        forward_equivalents=None if flops is None else flops / forward,
+        step_flops=flops,
+        peak_bytes=peak,
+        peak_measured=on_cuda,
+    )

@@ -1,0 +1,167 @@
+"""Jobs on this machine: worker processes of one thread each."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from bioplaus.errors import BioplausError
+from bioplaus.executor import Executor, JobError
+
+if TYPE_CHECKING:
+    from bioplaus.jobs import Job
+    from bioplaus.trainer import Progress
+
+R = TypeVar("R")
+
+_NEWS_EVERY_SECONDS = 0.25
+
+
+class LocalExecutor(Executor):
+    """Worker processes on this machine, one thread and one job each at a time."""
+
+    name: ClassVar[str] = "local"
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="bioplaus-slot")
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers = [_Worker() for _ in range(slots)]
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
+        return self._threads.submit(self._run, job, watch)
+
+    def _run(self, job: Job[R], watch: Callable[[Progress], None]) -> R:
+        worker = self._free.get()
+        try:
+            result: R = worker.run(job, watch)
+            return result
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """One process, started when first needed and again where it died."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, job: Job[R], watch: Callable[[Progress], None]) -> R:
+        try:
+            pipe = self._ready()
+            pipe.send(job)
+            while True:
+                kind, content = pipe.recv()
+                if kind == "progress":
+                    watch(content)
+                elif kind == "done":
+                    result: R = content
+                    return result
+                else:
+                    raise JobError(content)
+        except (EOFError, OSError):
+            status = self._bury()
+            raise JobError(f"{job.title}: its worker process died ({status})") from None
+
+    def _ready(self) -> Connection:
+        """The pipe to a live process."""
+        with self._lock:
+            if self._closed:
+                raise EOFError
+            if self._pipe is None:
+                context = get_context("spawn")
+                self._pipe, other = context.Pipe()
+                self._process = context.Process(target=_serve, args=(other,), daemon=True)
+                self._process.start()
+                other.close()
+            return self._pipe
+
+    def _bury(self) -> str:
+        with self._lock:
+            if self._process is None:
+                return "stopped"
+            self._process.join(timeout=10)
+            code = self._process.exitcode
+            if self._pipe is not None:
+                self._pipe.close()
+            self._process = self._pipe = None
+        if code is not None and code < 0:
+            return f"signal {signal.Signals(-code).name}; is there enough memory?"
+        return f"exit status {code}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+
+def _serve(pipe: Connection) -> None:
+    """The worker's life: one job after the other, until the pipe or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            job: Job[object] = pipe.recv()
+        except (EOFError, OSError):
+            return
+        except Exception as error:  # a job whose plugin is not importable here
+            pipe.send(("failed", f"{type(error).__name__}: {error}"))
+            continue
+        pipe.send(_outcome(job, _News(pipe)))
+
+
+def _outcome(job: Job[object], watch: Callable[[Progress], None]) -> tuple[str, object]:
+    try:
+        return "done", job.run(watch)
+    except BioplausError as error:
+        return "failed", str(error)
+    except Exception as error:  # the other jobs go on
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{job.title}: {type(error).__name__}: {error}"
+        return "failed", f"{reason} (line {where.lineno} of {os.path.basename(where.filename)})"
+
+
+class _News:
+    """Sends progress, but not more often than anybody can read it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _NEWS_EVERY_SECONDS
+            self._pipe.send(("progress", progress))
+
+
+def _die_with_parent() -> None:
+    """However it ends, kill -9 included, no worker is left behind."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,123 @@
+"""Steps as programs: traced once for the shapes at hand, then replayed, or compiled.
+
+A vmapped rule spends more time in the dispatch of its operations than in their arithmetic
+where networks are small. `make_fx` records what the operations come to; replaying the
+record changes no bit. Compiling it (inductor) fuses them, changes the last bits, takes
+many seconds, needs a C++ compiler, and keeps what it made on disk for the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bioplaus.errors import BioplausError
+
+Function = Callable[..., list[Tensor]]
+"""From tensors to tensors."""
+
+How = Literal["eager", "traced", "compiled"]
+
+
+class Program:
+    """A pure function of tensors, always called with tensors of the same shapes.
+
+    `how` says what became of it at the first call; `why` says why not what was asked for.
+    """
+
+    def __init__(self, function: Function, compiled: Callable[[GraphModule], bool]) -> None:
+        self._function = function
+        self._run: Callable[..., Sequence[Tensor]] = self._first
+        self._to_compile = compiled
+        self.how: How = "eager"
+        self.why = ""
+        self.graph: GraphModule | None = None
+        self.calls = 0
+        self.setup_seconds = 0.0
+        """What tracing and compiling took."""
+
+    def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
+        self.calls += 1
+        return self._run(*tensors)
+
+    def _first(self, *tensors: Tensor) -> Sequence[Tensor]:
+        self._run = self._function
+        start = time.perf_counter()
+        try:
+            self.graph = trace(self._function, tensors)
+        except BioplausError:
+            raise
+        except Exception as error:  # torch may raise anything on what it cannot trace
+            self.why = f"it cannot be traced ({_line(error)})"
+            return self._function(*tensors)  # what the rule itself does wrong is raised here
+        self._run, self.how = self.graph, "traced"
+        self.setup_seconds = time.perf_counter() - start
+        if self._to_compile(self.graph):
+            try:
+                compiled = compile_graph(self.graph, tensors)
+                outputs = compiled(*tensors)
+            except Exception as error:  # no compiler, or one too old: no reason to stop
+                self.why = f"it cannot be compiled ({_line(error)})"
+            else:
+                self._run, self.how = compiled, "compiled"
+                self.setup_seconds = time.perf_counter() - start
+                return outputs
+        run: Callable[..., Sequence[Tensor]] = self._run
+        return run(*tensors)
+
+
+def trace(function: Function, tensors: Sequence[Tensor]) -> GraphModule:
+    """The operations that the function comes to on tensors of these shapes."""
+    graph = make_fx(function)(*tensors)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """The graph as machine code, from the cache on disk where it was compiled before."""
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        folder = Path(platformdirs.user_cache_dir("bioplaus", appauthor=False)) / "compiled"
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    # imported late: it takes seconds
+    from torch._inductor import config, standalone_compile
+
+    # one kernel after the other: a pool of compilers takes longer to start than it saves
+    with _quiet(), config.patch(compile_threads=1):
+        compiled: Callable[..., Sequence[Tensor]] = standalone_compile(graph, list(tensors))
+        return compiled
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the compiler's advice on machines and caches: what fails is in `why`."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.utils.cpp_extension", "torch._inductor.standalone_compile")
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _line(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"[:200]

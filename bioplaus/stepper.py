@@ -1,0 +1,182 @@
+"""One step of training for all replicas: gather the batch, ask the rule, apply the update.
+
+What a step computes up to the optimizers is one pure function of tensors, and so one
+program; the optimizers are torch's, fused, on the stacked parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bioplaus.cost import dispatch_saving
+from bioplaus.dataset import Split
+from bioplaus.errors import PluginError
+from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
+from bioplaus.programs import Function, Program
+from bioplaus.replicas import (
+    NoiseSource,
+    Rule,
+    apart,
+    batched_update,
+    stack,
+    stacked_initial,
+    unstack,
+)
+from bioplaus.rule import Batch, State
+from bioplaus.streams import Stream
+
+Compile = Literal["auto", "on", "off"]
+"""Whether steps are compiled: where it is likely to repay its time, always, or never."""
+
+COMPILE = get_args(Compile)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how fast to learn."""
+
+    batch_size: int
+    epochs: int
+    optimizer: OptimizerSpec
+    aux_optimizer: OptimizerSpec | None
+
+
+class Stepper:
+    """The replicas of one rule, and the way to take them a step further."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        net: Network,
+        train: Split,
+        budget: Budget,
+        seeds: Sequence[int],
+        compile: Compile = "off",
+    ) -> None:
+        self.rule, self.net, self.seeds = rule, net, tuple(seeds)
+        self._dtype, device = train.x.dtype, train.x.device
+        self._x, self._y = train.x, F.one_hot(train.y, net.classes).to(self._dtype)
+        self.params, self.state = stacked_initial(rule, net, seeds, self._dtype, device)
+        self._optimizer = budget.optimizer.build(self.params.values())
+        if self.state.aux and budget.aux_optimizer is None:
+            raise PluginError(
+                f"the rule {rule.name!r} has auxiliary parameters but no aux_optimizer for them"
+            )
+        self._aux_optimizer = (
+            budget.aux_optimizer.build(self.state.aux.values())
+            if budget.aux_optimizer and self.state.aux
+            else None
+        )
+        specs = rule.noise(net, budget.batch_size)
+        self.noise = NoiseSource(specs, seeds, self._dtype, device)
+        self._compile = compile
+        self._steps = budget.epochs * (len(train) // budget.batch_size)
+        self._programs: dict[Rule, Program] = {}
+        self._number = torch.zeros((), dtype=torch.int64, device=device)
+        self.metrics: list[str] = []
+        """Names of what the rule reports, after the first step."""
+
+    def step(self, index: Tensor, number: int, sums: Tensor | None) -> Tensor:
+        """One update of all replicas; the sums (M, R) of the metrics so far, with this step's.
+
+        index: each replica's examples, (R, batch size). number: of the step, from 0.
+        """
+        every = self.rule.refresh_every
+        if every and number % every == 0:
+            self._refresh(self.gather(index), number)
+        rule = self.rule.variant(number)
+        if rule not in self._programs:
+            self._programs[rule] = Program(self._function(rule), self._worth_compiling)
+        program = self._programs[rule]
+        given = [*self.params.values(), *self.state.aux.values(), *self.state.memory.values()]
+        self._number.fill_(number)
+        returned = iter(program(*given, index, self._number, self._x, self._y))
+        for parameter in self.params.values():
+            parameter.grad = next(returned).contiguous()
+        for parameter in self.state.aux.values():
+            parameter.grad = next(returned).contiguous()
+        memory = {name: next(returned) for name in self.state.memory}
+        metrics = next(returned)
+        self._optimizer.step()
+        if self._aux_optimizer is not None:
+            self._aux_optimizer.step()
+        self.state = State(self.state.aux, memory)
+        return metrics if sums is None else sums + metrics
+
+    def gather(self, index: Tensor) -> Batch:
+        """The examples at those indices, with one-hot targets."""
+        return Batch(self._x[index], self._y[index])
+
+    @property
+    def programs(self) -> list[Program]:
+        """Of the rule's variants so far, the first step's first."""
+        return list(self._programs.values())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that lasts between steps: data, parameters, their gradients, states."""
+        yield from (self._x, self._y)
+        for tensor in (*self.params.values(), *self.state.aux.values()):
+            yield tensor
+            if tensor.grad is not None:
+                yield tensor.grad
+        yield from self.state.memory.values()
+        for optimizer in (self._optimizer, self._aux_optimizer):
+            for kept in optimizer.state.values() if optimizer else ():
+                yield from (v for v in kept.values() if isinstance(v, Tensor))
+
+    def _function(self, rule: Rule) -> Function:
+        """A step of that rule up to the optimizers, as a function of a flat list of tensors."""
+        update_all = batched_update(rule, self.net)
+        names, aux_names, memory_names = map(list, (self.params, self.state.aux, self.state.memory))
+
+        def function(*tensors: Tensor) -> list[Tensor]:
+            rest = iter(tensors)
+            params = {name: next(rest) for name in names}
+            aux = {name: next(rest) for name in aux_names}
+            memory = {name: next(rest) for name in memory_names}
+            index, number, x, y = rest
+            batch = Batch(x[index], y[index])
+            update = update_all(params, State(aux, memory), batch, self.noise.at(number))
+            # the optimizers write into parameters: nothing a rule returns may share their storage
+            owned = [*params.values(), *aux.values()]
+            grads, penalty = apart(update.grads, owned), update.penalty
+            aux_grads, next_memory = apart(update.aux_grads, owned), apart(update.memory, owned)
+            self.metrics = list(update.metrics)
+            return [
+                *(grads[n] + penalty[n] if n in penalty else grads[n] for n in names),
+                *(aux_grads[n] for n in aux_names),
+                *(next_memory[n] for n in memory_names),
+                torch.stack(list(update.metrics.values())),
+            ]
+
+        return function
+
+    def _worth_compiling(self, graph: GraphModule) -> bool:
+        if self._compile != "auto":
+            return self._compile == "on"
+        saving = dispatch_saving(graph)
+        return self._x.device.type == "cpu" and self._steps * saving.seconds > saving.repaid_after
+
+    def _refresh(self, batch: Batch, number: int) -> None:
+        """The rule's host work, one replica after the other."""
+        states = [
+            self.rule.refresh(
+                self.net,
+                unstack(self.params, i),
+                State(unstack(self.state.aux, i), unstack(self.state.memory, i)),
+                Batch(batch.x[i], batch.y[i]),
+                Stream(seed).at("refresh", number),
+            )
+            for i, seed in enumerate(self.seeds)
+        ]
+        for name, tensor in stack([s.aux for s in states]).items():
+            self.state.aux[name].copy_(tensor)
+        self.state = State(self.state.aux, stack([s.memory for s in states]))

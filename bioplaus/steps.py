@@ -1,0 +1,22 @@
+"""Steps: jobs with what to do when they end. A piece of work is a generator of lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bioplaus.jobs import Job
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job, what to do with what it gives, and what to do with the reason if it fails.
+
+    Both are called in the process that handed the job out, one at a time, as soon as it ends.
+    """
+
+    job: Job[Any]
+    keep: Callable[[Any], object]
+    failed: Callable[[str], object]

@@ -1,0 +1,208 @@
+"""Which configurations a tuning tries: Optuna's search, made to survive being killed.
+
+Trials are asked for in waves, each chosen from the results of whole waves before it, by a
+sampler seeded with the tuning's key and the trial's number. So what is tried depends on
+nothing but the plan and the results: not on how often it was interrupted, or in which
+order the trials of a wave ended. The first wave is the default and points that fill the
+space evenly (Halton's sequence, scrambled); later ones are Optuna's tree-structured
+Parzen estimator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bioplaus.errors import ConfigError, RecordError
+from bioplaus.records import Trial
+from bioplaus.search import Choice, Dimension, LogUniform, Uniform
+
+if TYPE_CHECKING:
+    import optuna
+
+FIRST_WAVE = 10
+LATER_WAVES = 5
+_DIGITS = 4
+"""Significant digits of a number that is tried: labels and commands stay readable."""
+
+
+class Study:
+    """The trials of one tuning in a storage."""
+
+    def __init__(
+        self,
+        key: str,
+        space: Mapping[str, Dimension],
+        start: Mapping[str, object],
+        trials: int,
+        storage: str | os.PathLike[str],
+    ) -> None:
+        optuna = load_optuna()
+        self._key, self._space, self._total = key, dict(space), trials
+        self._distributions = {name: _distribution(d) for name, d in space.items()}
+        try:
+            self._study = optuna.create_study(
+                storage=_storage(storage),
+                study_name=key,
+                direction="maximize",
+                load_if_exists=True,
+            )
+            for point in self._points(start)[len(self._found()) :]:
+                self._study.enqueue_trial(point)
+        except Exception as error:  # a database's driver may raise anything
+            reason = " ".join(str(error).split())
+            raise RecordError(
+                f"cannot use the tuning storage {storage}: {reason or type(error).__name__}; "
+                "give a file or an Optuna storage URL with --storage"
+            ) from None
+
+    def next_wave(self) -> list[tuple[int, dict[str, object]]]:
+        """Trials to run now, number and settings; [] when all are done.
+
+        After an interruption, what is left of the wave.
+        """
+        optuna = load_optuna()
+        running = optuna.trial.TrialState.RUNNING
+        end = self._end_of_wave()
+        while sum(t.state != optuna.trial.TrialState.WAITING for t in self._found()) < end:
+            number = sum(t.state != optuna.trial.TrialState.WAITING for t in self._found())
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=_seed(self._key, number), n_startup_trials=1
+            )
+            self._study.ask(self._distributions)
+        return [(t.number, self._settings(t)) for t in self._found() if t.state == running]
+
+    def tell(self, trial: Trial) -> None:
+        """Keep what a trial gave; one that is told already stays as it is."""
+        optuna = load_optuna()
+        note = trial.model_dump(mode="json", exclude={"number", "settings"})
+        self._study.set_user_attr(_note(trial.number), note)
+        if trial.validation_accuracy is None:
+            state = optuna.trial.TrialState.FAIL
+            self._study.tell(trial.number, state=state, skip_if_finished=True)
+        else:
+            self._study.tell(trial.number, trial.validation_accuracy, skip_if_finished=True)
+
+    def trials(self) -> list[Trial]:
+        """All that are done, by number."""
+        notes = self._study.user_attrs
+        return [
+            Trial(number=t.number, settings=self._settings(t), **notes[_note(t.number)])
+            for t in self._found()
+            if t.state.is_finished()
+        ]
+
+    def _found(self) -> list[optuna.trial.FrozenTrial]:
+        found: list[optuna.trial.FrozenTrial] = self._study.get_trials(deepcopy=False)
+        return found
+
+    def _end_of_wave(self) -> int:
+        """How many trials there are when the first wave that is not done is."""
+        done = sum(t.state.is_finished() for t in self._found())
+        end = min(FIRST_WAVE, self._total)
+        while end <= done and end < self._total:
+            end = min(end + LATER_WAVES, self._total)
+        return end
+
+    def _points(self, start: Mapping[str, object]) -> list[dict[str, Any]]:
+        """The first wave's parameters."""
+        from scipy.stats import qmc  # type: ignore[import-untyped,unused-ignore]
+
+        count = min(FIRST_WAVE, self._total) - 1
+        unit = qmc.Halton(len(self._space), scramble=True, seed=_seed(self._key, 0)).random(count)
+        drawn = [
+            {name: d.at(float(u)) for (name, d), u in zip(self._space.items(), row, strict=True)}
+            for row in unit
+        ]
+        return [dict(start), *drawn]
+
+    def _settings(self, trial: optuna.trial.FrozenTrial) -> dict[str, object]:
+        """What to set; the first trial is the default, exactly."""
+        if trial.number == 0:
+            return {}
+        return {name: _rounded(trial.params[name]) for name in self._space}
+
+
+def load_optuna() -> Any:
+    """Optuna, which is imported when something is tuned, and not before."""
+    try:
+        import optuna
+        import scipy  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+    except ImportError:
+        raise ConfigError("tuning needs Optuna: pip install 'bioplaus[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+class _FileLock:
+    """A lock that a killed process cannot leave behind: the operating system lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        from filelock import FileLock
+
+        self._lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _storage(where: str | os.PathLike[str]) -> Any:
+    """Optuna's own for a URL, a journal for a file."""
+    if isinstance(where, str) and "://" in where:
+        return where
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path = Path(where)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _FileLock(path.with_name(path.name + ".lock"))
+    lock.acquire()
+    try:
+        _drop_torn_line(path)
+    finally:
+        lock.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Half a line, from a machine that went down, would spoil the next one too."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb+") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+
+
+def _distribution(dimension: Dimension) -> Any:
+    distributions = load_optuna().distributions
+    match dimension:
+        case LogUniform():
+            return distributions.FloatDistribution(dimension.low, dimension.high, log=True)
+        case Uniform():
+            return distributions.FloatDistribution(dimension.low, dimension.high)
+        case Choice():
+            return distributions.CategoricalDistribution(dimension.values)
+        case _:
+            raise ConfigError(f"a search space of {type(dimension).__name__} is not known here")
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _seed(key: str, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{key}/{number}".encode()).digest()[:4], "big")
+
+
+def _note(number: int) -> str:
+    return f"trial-{number}"
