@@ -5,12 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shlex
-import shutil
-import subprocess
-import sys
-import venv
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -156,40 +151,6 @@ def test_a_task_plugin_without_its_file_is_named(monkeypatch: pytest.MonkeyPatch
     registry.add(registry.Plugin("task", "lost", "bioplaus.suites_of_nobody", "lost 1.0"))
     assert "broken: the task 'lost' from lost 1.0" in tasks.description("lost")
     assert call("list", "tasks").exit_code == 0
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], str]:
-    """Runs shell commands in a new environment that has bioplaus and what it depends on.
-
-    It borrows this environment's packages instead of downloading them again.
-    """
-    folder = tmp_path_factory.mktemp("fresh") / "venv"
-    venv.create(folder, with_pip=True, symlinks=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    for old in site.glob("setuptools*"):  # what venv brings is too old to build with
-        shutil.rmtree(old)
-    here = [path for path in sys.path if path.endswith("site-packages")]
-    lines = [f"import site; site.addsitedir({path!r})" for path in here]
-    (site / "borrowed.pth").write_text("\n".join(lines) + "\n")
-    script = folder / "bin" / "bioplaus"
-    script.write_text(f"#!{folder}/bin/python\nfrom bioplaus.cli import main\nmain()\n")
-    script.chmod(0o755)
-    environment = os.environ | {
-        "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: no isolation
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_INDEX": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-    def run(command: str, where: Path) -> str:
-        done = subprocess.run(command, cwd=where, env=environment, shell=True, text=True,
-                              capture_output=True)  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    return run
 
 
 def commands(readme: Path) -> list[str]:
