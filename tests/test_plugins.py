@@ -82,7 +82,7 @@ def test_the_record_of_an_installed_rule_names_its_source(tiny: Path, tmp_path: 
 def test_check_prints_a_verdict_and_its_exit_status(file: Path) -> None:
     good = call("check", "--plugin", str(file), "--only", "purity", "--only", "direction")
     assert good.exit_code == 0, good.output
-    assert "# my-rule: passed" in good.stdout and "2 checks passed, 0 failed" in good.stdout
+    assert "# my-rule: passed" in good.stdout and "2 passed, 0 failed" in good.stdout
     text = file.read_text()
     file.write_text(text.replace("error = fwd.error", "error = -fwd.error"))
     bad = call("check", "my-rule", "--plugin", str(file), "--only", "direction")

@@ -238,6 +238,22 @@ class SupportsNothing(Honest):
         return "it wants a hundred layers"
 
 
+class RaisesInSupports(Honest):
+    """A rule that breaks before it is asked to train."""
+
+    name = "raises-in-supports"
+
+    def supports(self, net: Network) -> str | None:
+        raise RuntimeError("no such thing")
+
+
+class NoCitation(Honest):
+    """A rule from nowhere."""
+
+    name = "no-citation"
+    citation = None  # type: ignore[assignment]
+
+
 FAULTS = [
     (
         mutates_its_parameters,
@@ -273,6 +289,8 @@ FAULTS = [
     (KeepsACounter, "resume", "goes on differently from a new one", "state.memory"),
     (NoOptimizer, "optimizers", "1.extra have no optimizer", "aux_optimizer"),
     (OptionsUndescribed, "options", "strength has no description", "Field"),
+    (RaisesInSupports, "networks", r"RuntimeError \(line \d+ of test_testing.py\)", "line named"),
+    (NoCitation, "description", "there is no citation", r"Citation\(authors="),
     (SupportsNothing, "networks", "it wants a hundred layers", "networks ="),
 ]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bioplaus.errors import BioplausError
 from bioplaus.network import Network
 from bioplaus.replicas import Rule
 from bioplaus.testing.cases import Case, cases
@@ -48,8 +47,5 @@ def scoped(scope: Scope, cls: type[Rule], networks: Mapping[str, Network]) -> Se
         return found
     if scope == "configuration":
         return list({str(c.options): c for c in reversed(found)}.values())[::-1]
-    try:
-        defaults = [case for case in found if not case.options]
-    except BioplausError:
-        defaults = []
+    defaults = [case for case in found if not case.options]
     return (defaults or found)[:1]

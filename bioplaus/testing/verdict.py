@@ -63,7 +63,7 @@ class Verdict:
         """One row for each check, then a reason and a hint for each failure."""
         skipped = sum(finding.status == "skipped" for finding in self.findings)
         passed = len(self.findings) - skipped - len(self.failures)
-        counts = f"{passed} checks passed, {len(self.failures)} failed, {skipped} skipped"
+        counts = f"Of the checks {passed} passed, {len(self.failures)} failed, {skipped} skipped"
         word = "passed" if self.passed else "failed"
         lines = [f"# {self.rule}: {word}", "", f"{counts}. Source: {self.source}.", ""]
         lines += ["| Check | Verdict | Promise | Seen |", "| :--- | :--- | :--- | :--- |"]

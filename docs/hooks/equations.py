@@ -55,7 +55,7 @@ def _word(match: re.Match[str]) -> str:
         return r"\sum "
     if word == "gW":
         return "gW"
-    return rf"\text{{{word}}}"
+    return rf"\text{{{word}}} "
 
 
 def inline(text: str) -> str:

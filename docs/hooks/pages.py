@@ -26,7 +26,7 @@ def rule_pages() -> dict[str, str]:
         pages[f"rules/{name}.md"] = _rule(rule, plugin.source)
         profile = rule.configured().plausibility
         rows.append(
-            f"| [{name}]({name}.md) | {inline(_summary(rule))} | {profile.weight_transport} | "
+            f"| [{name}]({name}.md) | {_cell(_summary(rule))} | {profile.weight_transport} | "
             f"{profile.needs_derivative} |"
         )
     head = "| Rule | In one line | Weight transport | Needs f' |\n| :--- | :--- | :--- | :--- |\n"
@@ -56,7 +56,7 @@ def _rule(rule: Any, source: str) -> str:
     for field, value in made.plausibility.model_dump().items():
         if value != "":
             shown = {True: "yes", False: "no"}.get(value, value)
-            lines.append(f"| {field.replace('_', ' ')} | {inline(str(shown))} |")
+            lines.append(f"| {field.replace('_', ' ')} | {_cell(str(shown))} |")
     lines += ["", "## Optimizers", ""]
     lines += [f"- of the network: {_optimizer(made.optimizer, 'the task decides')}"]
     lines += [f"- of its auxiliary parameters: {_optimizer(made.aux_optimizer, 'it has none')}"]
@@ -70,12 +70,13 @@ def _options(rule: Any) -> list[str]:
         return ["None."]
     rows = ["| Option | Default | What it does |", "| :--- | :--- | :--- |"]
     for name, field in fields.items():
-        rows.append(f"| `{name}` | `{field.default!r}` | {inline(_cell(field.description))} |")
+        rows.append(f"| `{name}` | `{field.default!r}` | {_cell(field.description)} |")
     return rows
 
 
 def _cell(text: str | None) -> str:
-    return (text or "").replace("|", "&#124;")
+    """Prose in a cell of a Markdown table."""
+    return inline(text or "").replace("|", "&#124;")
 
 
 def _optimizer(spec: Any, none: str) -> str:
@@ -128,7 +129,7 @@ def record_page() -> str:
         for name, field in model.model_fields.items():
             kind = _kind(field.annotation)
             shown = field.alias or name
-            lines.append(f"| `{shown}` | {kind} | {inline(_cell(field.description))} |")
+            lines.append(f"| `{shown}` | {kind} | {_cell(field.description)} |")
     return "\n".join(lines) + "\n"
 
 
