@@ -36,14 +36,14 @@ def groups(
     experiment: Experiment, train: Split, seeds: Sequence[int], execution: Execution
 ) -> list[list[int]]:
     """The seeds in groups of about one size, none larger than what may train together."""
-    most = execution.max_replicas or _fitting(experiment, train, len(seeds), execution)
+    most = execution.max_replicas or fitting(experiment, train, len(seeds), execution)
     number = -(-len(seeds) // most)
     size, larger = divmod(len(seeds), number)
     starts = [i * size + min(i, larger) for i in range(number + 1)]
     return [list(seeds[a:b]) for a, b in itertools.pairwise(starts)]
 
 
-def _fitting(experiment: Experiment, train: Split, wanted: int, execution: Execution) -> int:
+def fitting(experiment: Experiment, train: Split, wanted: int, execution: Execution) -> int:
     """How many replicas the free memory holds, at least one."""
     free = _SHARE * free_memory(execution.device)
     if wanted * _generous(experiment) < free:

@@ -13,10 +13,12 @@ from typing import Generic, TypeVar
 
 import torch
 
+from bioplaus.errors import BioplausError
 from bioplaus.execution import Execution
 from bioplaus.experiment import Experiment
 from bioplaus.records import Record, Trial
 from bioplaus.runner import Cell, train_groups
+from bioplaus.stacked import train_stacked
 from bioplaus.store import Store
 from bioplaus.task import Task, TaskData, TrainingData
 from bioplaus.trainer import Progress
@@ -66,38 +68,61 @@ class CellJob(Job[list[Record]]):
 
 
 @dataclass(frozen=True)
-class TrialJob(Job[Trial]):
-    """One configuration tried on the training data alone; no test split is ever read.
+class Attempt:
+    """One configuration to try: `experiment` has it in full, the trial's epochs included."""
 
-    `experiment` is fully configured for it, epochs of the trial included.
-    """
-
-    experiment: Experiment
     number: int
     settings: tuple[tuple[str, object], ...]
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class TrialJob(Job[list[Trial]]):
+    """Configurations tried on the training data alone; no test split is ever read.
+
+    They are of one structure and train together; where their rule cannot do that after
+    all, one after the other.
+    """
+
+    attempts: tuple[Attempt, ...]
     seeds: tuple[int, ...]
     device: str
 
     @property
     def title(self) -> str:
-        name, task = self.experiment.rule.name, self.experiment.task.name
-        return f"{name} on {task}, trial {self.number}"
+        experiment = self.attempts[0].experiment
+        numbers = ", ".join(str(a.number) for a in self.attempts)
+        word = "trial" if len(self.attempts) == 1 else "trials"
+        return f"{experiment.rule.name} on {experiment.task.name}, {word} {numbers}"
 
-    def run(self, watch: Watch) -> Trial:
-        data = _training_data(_data_content(self.experiment.task))
-        trained = train_groups(
-            self.experiment,
-            data,
-            self.seeds,
-            Execution(torch.device(self.device)),
-            lambda _, progress: watch(progress),
-        )
-        found = [
-            None if o.diverged_epoch is not None else o.validation_accuracy[-1]
-            for trainer in trained
-            for o in trainer.outcomes
+    def run(self, watch: Watch) -> list[Trial]:
+        data = _training_data(_data_content(self.attempts[0].experiment.task))
+        try:
+            return self._together(self.attempts, data, watch)
+        except BioplausError as error:
+            if len(self.attempts) == 1:
+                return [self._failed(self.attempts[0], str(error))]
+        return [trial for a in self.attempts for trial in self._alone(a, data, watch)]
+
+    def _alone(self, attempt: Attempt, data: TrainingData, watch: Watch) -> list[Trial]:
+        try:
+            return self._together((attempt,), data, watch)
+        except BioplausError as error:
+            return [self._failed(attempt, str(error))]
+
+    def _together(
+        self, attempts: tuple[Attempt, ...], data: TrainingData, watch: Watch
+    ) -> list[Trial]:
+        experiments = [attempt.experiment for attempt in attempts]
+        execution = Execution(torch.device(self.device))
+        scores = train_stacked(experiments, data, self.seeds, execution, watch)
+        return [
+            finished_trial(attempt.number, dict(attempt.settings), score)
+            for attempt, score in zip(attempts, scores, strict=True)
         ]
-        return finished_trial(self.number, dict(self.settings), found)
+
+    def _failed(self, attempt: Attempt, reason: str) -> Trial:
+        return failed_trial(attempt.number, dict(attempt.settings), reason, len(self.seeds))
 
 
 def finished_trial(

@@ -113,6 +113,7 @@ class _Worker:
             self._closed = True
             if self._process is not None:
                 self._process.kill()
+                self._process.join()
 
 
 def _serve(pipe: Connection) -> None:

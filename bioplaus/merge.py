@@ -42,18 +42,14 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
         store = Store(source)
         for path in store.files():
             try:
-                item = read_item(path)
-                _add(item, path, store, target, merged)
+                item = store.read(path)
+                _add(item, path, target, merged)
             except RecordError as error:
                 merged.damaged.append(str(error))
     return merged
 
 
-def _add(
-    item: Record | Tuning | Failure, path: Path, source: Store, target: Store, merged: Merged
-) -> None:
-    if source.place(item) != path:
-        raise RecordError(f"{path}: skipped, its content belongs at {source.place(item)}")
+def _add(item: Record | Tuning | Failure, path: Path, target: Store, merged: Merged) -> None:
     there = target.place(item)
     if not there.exists():
         write_atomically(there, path.read_bytes())

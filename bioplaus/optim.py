@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -67,7 +68,47 @@ class OptimizerSpec(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"optimizer: {validation_message(error)}") from None
 
-    def build(self, tensors: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, tensors: Iterable[Tensor], fused: bool = True) -> torch.optim.Optimizer:
         """The torch optimizer over these tensors, stacked or not."""
-        settings = self.settings() | ({"fused": True} if self.name in _FUSED else {})
+        settings = self.settings() | ({"fused": True} if fused and self.name in _FUSED else {})
         return _CLASSES[self.name](list(tensors), **settings)
+
+
+class StackedOptimizer:
+    """One torch optimizer on stacked tensors (R, ...), each replica with settings of its own.
+
+    Where they differ, it works on views of the replicas, neighbours with equal settings in
+    one: slices of the first axis, contiguous as the fused optimizers need them.
+    """
+
+    def __init__(self, specs: Sequence[OptimizerSpec], tensors: Iterable[Tensor]) -> None:
+        """specs: one for all replicas, or one for each, of one kind; ConfigError otherwise."""
+        self._tensors = list(tensors)
+        kinds = {spec.name for spec in specs}
+        if len(kinds) != 1:
+            raise ConfigError(f"replicas cannot share {' and '.join(sorted(kinds))}")
+        self._parts: list[tuple[Tensor, Tensor, slice]] = []
+        if len(set(specs)) == 1:
+            self._inner = specs[0].build(self._tensors)
+            return
+        groups: list[dict[str, Any]] = []
+        start = 0
+        for spec, same in groupby(specs):
+            part = slice(start, start := start + len(list(same)))
+            views = [tensor[part] for tensor in self._tensors]
+            self._parts += [(t, v, part) for t, v in zip(self._tensors, views, strict=True)]
+            groups.append({"params": views, **spec.settings()})
+        fused: dict[str, Any] = {"fused": True} if specs[0].name in _FUSED else {}
+        self._inner = _CLASSES[specs[0].name](groups, **fused)
+
+    def step(self) -> None:
+        """One step along the tensors' `grad`."""
+        for tensor, view, part in self._parts:
+            assert tensor.grad is not None
+            view.grad = tensor.grad[part]
+        self._inner.step()
+
+    @property
+    def state(self) -> Mapping[Tensor, dict[str, Any]]:
+        """What it keeps, by tensor or view."""
+        return self._inner.state

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -12,11 +14,23 @@ from torch.func import grad, vmap
 from bioplaus.errors import PluginError
 from bioplaus.layers import Params
 from bioplaus.network import Network
+from bioplaus.optim import OptimizerSpec
 from bioplaus.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.streams import Stream, random_normal, random_uniform
 
 Rule = LearningRule[RuleConfig]
 """Any rule, whatever its options."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One of several that train together: alike but for numbers."""
+
+    seed: int
+    rule: Rule
+    optimizer: OptimizerSpec
+    aux_optimizer: OptimizerSpec | None
+
 
 _CACHED_ACTIVITIES = 2**18
 
@@ -66,10 +80,16 @@ def initial(
 
 
 def stacked_initial(
-    rule: Rule, net: Network, seeds: Sequence[int], dtype: torch.dtype, device: torch.device
+    rules: Rule | Sequence[Rule],
+    net: Network,
+    seeds: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Params, State]:
-    """`initial` for all seeds, stacked."""
-    params, states = zip(*(initial(rule, net, s, dtype, device) for s in seeds), strict=True)
+    """`initial` for all seeds, stacked; of one rule, or of one for each."""
+    each = [rules] * len(seeds) if isinstance(rules, LearningRule) else rules
+    drawn = (initial(r, net, s, dtype, device) for r, s in zip(each, seeds, strict=True))
+    params, states = zip(*drawn, strict=True)
     state = State(stack([s.aux for s in states]), stack([s.memory for s in states]))
     return stack(params), state
 
@@ -101,21 +121,44 @@ class NoiseSource:
         }
 
 
-def batched_update(rule: Rule, net: Network) -> Callable[[Params, State, Batch, Params], Update]:
-    """`rule.update` over stacked parameters, state, batches and noise."""
+def batched_update(
+    rule: Rule, net: Network, options: Params | None = None
+) -> Callable[[Params, State, Batch, Params], Update]:
+    """`rule.update` over stacked parameters, state, batches and noise.
 
-    def one(params: Params, state: State, batch: Batch, noise: Params) -> Update:
-        update = rule.update(net, params, state, batch, noise)
+    options: those in which the replicas differ, (R,) each, in the place of the rule's.
+    """
+
+    def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
+        update = _with(rule, options).update(net, params, state, batch, noise)
         _check(rule, params, state, update)
         return update
 
     def together(params: Params, state: State, batch: Batch, noise: Params) -> Update:
         # a random call inside a rule would be one draw for all replicas: let it raise
         batched = vmap(one, randomness="error", chunk_size=_replicas_at_once(net, batch.x))
-        update: Update = batched(params, state, batch, noise)
+        update: Update = batched(params, state, batch, noise, options or {})
         return update
 
     return together
+
+
+def _with(rule: Rule, options: Params) -> Rule:
+    """The rule with tensors for some of its options."""
+    if not options:
+        return rule
+    changed = copy.copy(rule)
+    changed.config = rule.config.model_copy(update=options)
+    return changed
+
+
+def differing_options(each: Sequence[Replica]) -> dict[str, list[float]]:
+    """The stackable options in which the replicas differ, with each one's value."""
+    values = {
+        name: [float(getattr(r.rule.config, name)) for r in each]
+        for name in sorted(each[0].rule.stackable)
+    }
+    return {name: found for name, found in values.items() if len(set(found)) > 1}
 
 
 def _replicas_at_once(net: Network, x: Tensor) -> int | None:

@@ -12,6 +12,8 @@ class Report(ABC):
     """A format for results, found through the entry points `bioplaus.reports`."""
 
     name: ClassVar[str]
+    for_terminals: ClassVar[bool] = True
+    """False for a format that is of no use on a terminal, only in a file."""
 
     @abstractmethod
     def render(self, results: ResultSet, width: int | None = None) -> str:

@@ -106,6 +106,10 @@ class LearningRule(ABC, Generic[C]):
     """Call `refresh` every so many steps; None for never."""
     quick: ClassVar[Mapping[str, object]] = {}
     """Options that make it cheaper, for suites that say `quick`; printed on the board."""
+    stackable: ClassVar[frozenset[str]] = frozenset()
+    """Options, numbers above 0, in which replicas that train together may differ: `init_state`
+    uses them as it likes, `update` in arithmetic alone, not in Python's branches or in code
+    that needs a float."""
     published: ClassVar[tuple[Published, ...]] = ()
     """Results from the literature, each checked at its source."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import traceback
@@ -114,16 +115,8 @@ def train_groups(
     PluginError where the rule raises.
     """
     network, rule, task = experiment.network, experiment.rule, experiment.task
-    use_precision(experiment.precision, execution.device)
-    dtype = PRECISIONS[experiment.precision]
-
-    def ready(split: Split) -> Split:
-        return prepare(split, network.in_shape, data.scale, dtype, execution.device)
-
-    try:
-        validation = ready(data.validation) if data.validation is not None else None
-        test = ready(data.test) if isinstance(data, TaskData) else None
-        splits = Splits(ready(data.train), validation, test)
+    with blaming(experiment):
+        splits = prepared(experiment, data, execution.device)
         for group in groups(experiment, splits.train, seeds, execution):
             with suitable_threads(len(group) * task.batch_size * network.widest_product()):
                 trainer = Trainer(
@@ -131,6 +124,28 @@ def train_groups(
                 )
                 trainer.train(lambda progress: observe(experiment, progress))
             yield trainer
+
+
+def prepared(experiment: Experiment, data: TrainingData, device: torch.device) -> Splits:
+    """The data as the experiment's network reads them; no test split where there is none."""
+    use_precision(experiment.precision, device)
+    shape, dtype = experiment.network.in_shape, PRECISIONS[experiment.precision]
+
+    def ready(split: Split | None) -> Split | None:
+        return None if split is None else prepare(split, shape, data.scale, dtype, device)
+
+    train = prepare(data.train, shape, data.scale, dtype, device)
+    return Splits(
+        train, ready(data.validation), ready(data.test if isinstance(data, TaskData) else None)
+    )
+
+
+@contextlib.contextmanager
+def blaming(experiment: Experiment) -> Iterator[None]:
+    """Whatever a rule raises as a PluginError with one line."""
+    rule, task = experiment.rule, experiment.task
+    try:
+        yield
     except BioplausError:
         raise
     except Exception as error:  # a plugin may raise anything; the other rules go on

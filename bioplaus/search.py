@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from math import isfinite
 
 
 class Dimension(ABC):
@@ -53,8 +53,8 @@ class LogUniform(Dimension):
             raise ValueError(f"a logarithmic range starts above 0, not at {self.low}")
 
     def at(self, u: float) -> float:
-        inside = exp(log(self.low) + u * log(self.high / self.low))
-        return min(max(inside, self.low), self.high)
+        inside: float = self.low * (self.high / self.low) ** u
+        return min(inside, self.high)
 
     def __str__(self) -> str:
         return f"log-uniform from {self.low:g} to {self.high:g}"

@@ -19,13 +19,15 @@ from bioplaus.cost import dispatch_saving
 from bioplaus.dataset import Split
 from bioplaus.errors import PluginError
 from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
+from bioplaus.optim import OptimizerSpec, StackedOptimizer
 from bioplaus.programs import Function, Program
 from bioplaus.replicas import (
     NoiseSource,
+    Replica,
     Rule,
     apart,
     batched_update,
+    differing_options,
     stack,
     stacked_initial,
     unstack,
@@ -60,18 +62,30 @@ class Stepper:
         budget: Budget,
         seeds: Sequence[int],
         compile: Compile = "off",
+        each: Sequence[Replica] = (),
     ) -> None:
+        """each: where replicas differ in more than the seed, what each of them is."""
         self.rule, self.net, self.seeds = rule, net, tuple(seeds)
+        self._rules = [r.rule for r in each] or [rule] * len(self.seeds)
         self._dtype, device = train.x.dtype, train.x.device
         self._x, self._y = train.x, F.one_hot(train.y, net.classes).to(self._dtype)
-        self.params, self.state = stacked_initial(rule, net, seeds, self._dtype, device)
-        self._optimizer = budget.optimizer.build(self.params.values())
+        self.params, self.state = stacked_initial(self._rules, net, self.seeds, self._dtype, device)
+        self._options = {
+            name: torch.tensor(values, dtype=self._dtype, device=device)
+            for name, values in (differing_options(each) if each else {}).items()
+        }
+        self._optimizer = StackedOptimizer(
+            [r.optimizer for r in each] or [budget.optimizer], self.params.values()
+        )
         if self.state.aux and budget.aux_optimizer is None:
             raise PluginError(
                 f"the rule {rule.name!r} has auxiliary parameters but no aux_optimizer for them"
             )
         self._aux_optimizer = (
-            budget.aux_optimizer.build(self.state.aux.values())
+            StackedOptimizer(
+                [r.aux_optimizer for r in each if r.aux_optimizer] or [budget.aux_optimizer],
+                self.state.aux.values(),
+            )
             if budget.aux_optimizer and self.state.aux
             else None
         )
@@ -134,7 +148,10 @@ class Stepper:
 
     def _function(self, rule: Rule) -> Function:
         """A step of that rule up to the optimizers, as a function of a flat list of tensors."""
-        update_all = batched_update(rule, self.net)
+        # a variant that does without an option keeps what it has in its place
+        config, own = self.rule.config, rule.config
+        options = {n: t for n, t in self._options.items() if getattr(own, n) == getattr(config, n)}
+        update_all = batched_update(rule, self.net, options)
         names, aux_names, memory_names = map(list, (self.params, self.state.aux, self.state.memory))
 
         def function(*tensors: Tensor) -> list[Tensor]:
@@ -168,14 +185,14 @@ class Stepper:
     def _refresh(self, batch: Batch, number: int) -> None:
         """The rule's host work, one replica after the other."""
         states = [
-            self.rule.refresh(
+            rule.refresh(
                 self.net,
                 unstack(self.params, i),
                 State(unstack(self.state.aux, i), unstack(self.state.memory, i)),
                 Batch(batch.x[i], batch.y[i]),
                 Stream(seed).at("refresh", number),
             )
-            for i, seed in enumerate(self.seeds)
+            for i, (rule, seed) in enumerate(zip(self._rules, self.seeds, strict=True))
         ]
         for name, tensor in stack([s.aux for s in states]).items():
             self.state.aux[name].copy_(tensor)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +15,12 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bioplaus.errors import RecordError
+from bioplaus.index import Index, Stamp
 from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest, seed_key
 
 MAX_BYTES = 64 * 2**20
+INDEXED_FROM = 1000
+"""Files from which a folder is read through an index."""
 
 
 class Store:
@@ -78,15 +84,10 @@ class Store:
         tunings: list[Tuning] = []
         failures: list[Failure] = []
         damaged = []
-        for path in self.files(rules, tasks):
-            try:
-                item = read_item(path)
-                if self.place(item) != path:
-                    raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
-            except RecordError as error:
-                damaged.append(str(error))
-                continue
+        for item in self._items(list(self.files(rules, tasks)), whole=not (rules or tasks)):
             match item:
+                case str():
+                    damaged.append(item)
                 case Record():
                     records.append(item)
                 case Tuning():
@@ -99,6 +100,53 @@ class Store:
         open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
         return ResultSet(records, tunings, damaged, sorted(open_, key=lambda f: (f.task, f.rule)))
 
+    def read(self, path: Path) -> Record | Tuning | Failure:
+        """What a file in this folder holds; RecordError where it is damaged or out of place."""
+        item = read_item(path)
+        if self.place(item) != path:
+            raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
+        return item
+
+    def _items(self, paths: list[Path], whole: bool) -> Iterator[Record | Tuning | Failure | str]:
+        """What the files hold, or what is wrong with them; through an index where there are many.
+
+        `whole`: these are all files of the folder.
+        """
+        if len(paths) >= INDEXED_FROM:
+            try:
+                yield from self._indexed(paths, whole)
+                return
+            except (sqlite3.Error, OSError):
+                pass  # an index is a convenience: without it, this only takes longer
+        for path in paths:
+            yield self._read_or_reason(path)
+
+    def _read_or_reason(self, path: Path) -> Record | Tuning | Failure | str:
+        try:
+            return self.read(path)
+        except RecordError as error:
+            return str(error)
+
+    def _indexed(self, paths: list[Path], whole: bool) -> Sequence[Record | Tuning | Failure | str]:
+        """The same with what is in the index taken from there, and the rest added to it."""
+        names = {str(path.relative_to(self.folder)): path for path in paths}
+        stamps = {name: Stamp.of(path) for name, path in names.items()}
+        with Index(self.folder) as index, _no_collection():
+            known = dict(index.find(stamps))
+            rest = {
+                name: self._read_or_reason(path)
+                for name, path in names.items()
+                if name not in known
+            }
+            index.add(
+                (name, stamps[name], item)
+                for name, item in rest.items()
+                if isinstance(item, Record)
+            )
+            if whole:
+                index.forget(stamps)
+        return [*known.values(), *rest.values()]
+
     def files(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> Iterator[Path]:
         """Every file of a known kind, sorted, of some rules and tasks only where given."""
         patterns = ("*/*/*/seed-*.json", "*/*/*/failure.json", "*/*/tuning-*.json")
@@ -106,6 +154,18 @@ class Store:
             task, rule = path.relative_to(self.folder).parts[:2]
             if (not rules or rule in rules) and (not tasks or task in tasks):
                 yield path
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Millions of new numbers would set off Python's search for garbage again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def read_item(path: Path) -> Record | Tuning | Failure:

@@ -61,24 +61,32 @@ class Study:
             ) from None
 
     def next_wave(self) -> list[tuple[int, dict[str, object]]]:
-        """Trials to run now, number and settings; [] when all are done.
+        """The trials of the first wave that is not done, number and settings; [] for none.
 
-        After an interruption, what is left of the wave.
+        The whole of it, after an interruption too: which trials train together must not
+        depend on that.
         """
         optuna = load_optuna()
-        running = optuna.trial.TrialState.RUNNING
-        end = self._end_of_wave()
+        start, end = self._wave()
+        if start == end:
+            return []
         while sum(t.state != optuna.trial.TrialState.WAITING for t in self._found()) < end:
             number = sum(t.state != optuna.trial.TrialState.WAITING for t in self._found())
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=_seed(self._key, number), n_startup_trials=1
             )
             self._study.ask(self._distributions)
-        return [(t.number, self._settings(t)) for t in self._found() if t.state == running]
+        return [(t.number, self._settings(t)) for t in self._found() if start <= t.number < end]
+
+    def is_done(self, number: int) -> bool:
+        """Whether that trial was told."""
+        return self._found()[number].state.is_finished()
 
     def tell(self, trial: Trial) -> None:
         """Keep what a trial gave; one that is told already stays as it is."""
         optuna = load_optuna()
+        if self.is_done(trial.number):
+            return
         note = trial.model_dump(mode="json", exclude={"number", "settings"})
         self._study.set_user_attr(_note(trial.number), note)
         if trial.validation_accuracy is None:
@@ -100,13 +108,13 @@ class Study:
         found: list[optuna.trial.FrozenTrial] = self._study.get_trials(deepcopy=False)
         return found
 
-    def _end_of_wave(self) -> int:
-        """How many trials there are when the first wave that is not done is."""
+    def _wave(self) -> tuple[int, int]:
+        """Where the first wave that is not done starts, and where it ends."""
         done = sum(t.state.is_finished() for t in self._found())
-        end = min(FIRST_WAVE, self._total)
-        while end <= done and end < self._total:
-            end = min(end + LATER_WAVES, self._total)
-        return end
+        start, end = 0, min(FIRST_WAVE, self._total)
+        while end <= done and start < end:
+            start, end = end, min(end + LATER_WAVES, self._total)
+        return start, end
 
     def _points(self, start: Mapping[str, object]) -> list[dict[str, Any]]:
         """The first wave's parameters."""

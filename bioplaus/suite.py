@@ -81,7 +81,7 @@ class Suite(_Data):
         Field(min_length=1, max_length=MAX_SEEDS, description="how many, or a list of them"),
     ]
     epochs: int | None = Field(None, ge=1, description="on every task; left out: the task's own")
-    precision: Literal["fp32", "fp64"] = "fp32"
+    precision: Literal["fp32", "tf32", "fp64"] = "fp32"
     quick: bool = Field(False, description="each rule's own `quick` overrides apply")
     tuning: TuningSpec | None = None
 

@@ -13,7 +13,7 @@ from bioplaus.dataset import Split
 from bioplaus.layers import Params
 from bioplaus.network import Network
 from bioplaus.probes import AlignmentProbe
-from bioplaus.replicas import Rule, batched_predict, unstack
+from bioplaus.replicas import Replica, Rule, batched_predict, unstack
 from bioplaus.rule import Batch, State
 from bioplaus.stepper import Budget, Compile, Stepper
 from bioplaus.streams import Stream, random_order
@@ -69,14 +69,19 @@ class Trainer:
         budget: Budget,
         seeds: Sequence[int],
         compile: Compile = "off",
+        each: Sequence[Replica] = (),
+        probe: bool = True,
     ) -> None:
+        """each: as for a Stepper. probe: compare updates with gradients after every epoch."""
         self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
         self.device = splits.train.x.device
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile)
+        self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile, each)
         self._predict = batched_predict(rule, net)
-        self._probe = AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds)
+        self._probe = (
+            AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds) if probe else None
+        )
         self.steps_per_epoch = len(splits.train) // budget.batch_size
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
@@ -172,9 +177,10 @@ class Trainer:
         means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
         validation = self.accuracy(self.splits.validation)
         test = self.accuracy(self.splits.test)
+        measured = self._probe.measure(self.params, self.state) if self._probe else {}
         alignment = {
             reference: {name: tensor.tolist() for name, tensor in numbers.items()}
-            for reference, numbers in self._probe.measure(self.params, self.state).items()
+            for reference, numbers in measured.items()
         }
         healthy = (finite.all(0) & totals["loss"].isfinite()).tolist()
         for index, outcome in enumerate(self.outcomes):

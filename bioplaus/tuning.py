@@ -17,9 +17,10 @@ from functools import cached_property
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.experiment import Experiment, configure
-from bioplaus.jobs import TrialJob, failed_trial
+from bioplaus.jobs import Attempt, TrialJob, failed_trial
 from bioplaus.records import SCHEMA, Trial, Tuning, TuningBudget, digest
 from bioplaus.search import Around, Choice, Dimension
+from bioplaus.stacked import most_together, structure
 from bioplaus.steps import Step
 from bioplaus.study import Study
 from bioplaus.task import Task, TrainingData
@@ -138,22 +139,45 @@ def tune(plan: TuningPlan, study: Study, device: str) -> Generator[list[Step], N
     and tries the same configurations.
     """
 
-    def step(number: int, settings: dict[str, object]) -> Step | None:
+    while wave := study.next_wave():
+        yield _steps(plan, study, wave, device)
+    return study.trials()
+
+
+def _steps(
+    plan: TuningPlan, study: Study, wave: Sequence[tuple[int, dict[str, object]]], device: str
+) -> list[Step]:
+    """The jobs of a wave, trials of one structure together; none whose trials are all done."""
+
+    def keep(trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            study.tell(trial)
+
+    groups: dict[str, list[Attempt]] = {}
+    for number, settings in wave:
         try:
             experiment = plan.experiment(settings)
         except BioplausError as error:
             study.tell(failed_trial(number, settings, str(error), plan.budget.seeds))
-            return None
-        job = TrialJob(experiment, number, tuple(settings.items()), plan.seeds, device)
-        return Step(
-            job,
-            study.tell,
-            lambda reason: study.tell(failed_trial(number, settings, reason, plan.budget.seeds)),
-        )
+        else:
+            attempt = Attempt(number, tuple(settings.items()), experiment)
+            groups.setdefault(structure(experiment), []).append(attempt)
+    most = max(1, most_together(plan.default, device.partition(":")[0]) // plan.budget.seeds)
+    jobs = [
+        TrialJob(tuple(group[start : start + most]), plan.seeds, device)
+        for group in groups.values()
+        for start in range(0, len(group), most)
+    ]
+    return [
+        Step(job, keep, lambda reason, job=job: keep(_all_failed(job, reason)))  # type: ignore[misc]
+        for job in jobs
+        if not all(study.is_done(attempt.number) for attempt in job.attempts)
+    ]
 
-    while wave := study.next_wave():
-        yield [made for number, settings in wave if (made := step(number, settings))]
-    return study.trials()
+
+def _all_failed(job: TrialJob, reason: str) -> list[Trial]:
+    """The trials of a job that gave none: its worker died, say."""
+    return [failed_trial(a.number, dict(a.settings), reason, len(job.seeds)) for a in job.attempts]
 
 
 def choose(trials: Sequence[Trial]) -> Trial:

@@ -71,6 +71,7 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
         year=2020,
         identifier="arXiv:2009.05359",
     )
+    stackable = frozenset(["step_size", "feedback_gain"])
     # what is left of the activity at the start, (1 - eta)^T, is as small as with the defaults
     quick = {"steps": 30, "step_size": 0.3}  # noqa: RUF012
 

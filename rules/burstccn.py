@@ -69,6 +69,7 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         venue="NeurIPS",
         identifier="arXiv:2206.11769",
     )
+    stackable = frozenset(["burst_scale"])
     published = (
         Published(
             metric="mnist test accuracy",

@@ -70,6 +70,7 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         identifier="arXiv:2003.05164",
         equations="reconstructed from the abstracts",
     )
+    stackable = frozenset(["eps"])
 
     def __init__(self, config: ConsequentialismConfig) -> None:
         self.base = layered_rule(config.base, config.options)

@@ -35,6 +35,7 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="NeurIPS 29",
         identifier="arXiv:1609.01596",
     )
+    stackable = frozenset({"feedback_gain"})
     published = tuple(biotorch(1.61, 12.81))
 
     @property

@@ -72,6 +72,7 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
         venue="Frontiers in Neuroscience 15",
         identifier="doi:10.3389/fnins.2021.633674",
     )
+    stackable = frozenset(["beta"])
     published = (
         Published(
             metric="cifar10 test accuracy",

@@ -28,6 +28,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         venue="Nature Communications 7",
         identifier="doi:10.1038/ncomms13276",
     )
+    stackable = frozenset({"feedback_gain"})
     published = (*biotorch(1.70, 13.06), akrout(97.80))
 
     @property

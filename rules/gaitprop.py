@@ -53,7 +53,7 @@ from .inverses import (
     why_not_invertible,
     why_not_learnable,
 )
-from .orthogonality import OrthoForm, gram_matrices, orthogonality_grad
+from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
 from .sweep import Transport, adjoint_transport, backward_sweep
 
 
@@ -72,7 +72,8 @@ class GaitPropConfig(RuleConfig):
     inverse: Literal["refined", "exact", "learned"] = Field(
         "refined",
         description="refined: W^-1 d to 1e-4, from near orthogonality, or else by LU; exact: by "
-        "LU (the finite form always); learned: V, which learns to reconstruct the layer below",
+        "LU (as without a regulariser, and in the finite form); learned: V, which learns to "
+        "reconstruct the layer below",
     )
     inverse_lr: float = Field(
         3e-3,
@@ -105,6 +106,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
 
     name = "gaitprop"
     version = 2
+    _regularises = True
     Config = GaitPropConfig
     citation = Citation(
         authors="Ahmad, van Gerven and Ambrogioni",
@@ -114,6 +116,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         venue="NeurIPS 33",
         identifier="arXiv:2006.06438",
     )
+    stackable = frozenset(["ortho"])
 
     @property
     def search_space(self) -> SearchSpace:
@@ -161,21 +164,25 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     @cached_property
     def _between(self) -> Self:
         """This rule on the steps without the regulariser."""
-        return self._with(ortho=0.0, ortho_every=1)
+        rule = type(self)(self.config)
+        rule._regularises = False
+        return rule
 
     def adapted(self, metrics: Mapping[str, float]) -> Self:
-        lost = self._refined and not metrics["inverse_error"] <= REFINED_TO
-        return self._with(inverse="exact") if lost else self
-
-    def _with(self, **changes: object) -> Self:
-        return type(self)(self.config.model_copy(update=changes))
+        if not self._refined or metrics["inverse_error"] <= REFINED_TO:
+            return self
+        return type(self)(self.config.model_copy(update={"inverse": "exact"}))
 
     @property
     def _refined(self) -> bool:
-        return self.config.inverse == "refined" and self.config.form == "difference"
+        """Nothing keeps the columns near orthogonal without the regulariser."""
+        config = self.config
+        return (
+            config.inverse == "refined" and config.form == "difference" and is_present(config.ortho)
+        )
 
     def shared(self, fwd: ForwardPass) -> Shared:
-        needed = self.config.ortho > 0 and self.config.ortho_form == "offdiag"
+        needed = is_present(self._strength) and self.config.ortho_form == "offdiag"
         return Shared(gram_matrices(fwd.net, fwd.params) if needed else {}, [])
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
@@ -200,8 +207,12 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         return {"inverse_error": torch.stack([none, *fwd.shared.errors]).amax()}
 
     def penalty(self, fwd: ForwardPass) -> Params:
-        strength, form = self.config.ortho * self.config.ortho_every, self.config.ortho_form
-        return orthogonality_grad(fwd.net, fwd.params, strength, form, fwd.shared.grams)
+        form, grams = self.config.ortho_form, fwd.shared.grams
+        return orthogonality_grad(fwd.net, fwd.params, self._strength, form, grams)
+
+    @property
+    def _strength(self) -> float:
+        return self.config.ortho * self.config.ortho_every if self._regularises else 0.0
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if not self._learned:

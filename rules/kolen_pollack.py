@@ -41,6 +41,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         equations="equations 16 and 17, after Kolen and Pollack (1994), Backpropagation "
         "without weight transport",
     )
+    stackable = frozenset({"feedback_gain"})
     published = (akrout(98.45),)
 
     @property

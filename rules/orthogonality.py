@@ -20,10 +20,15 @@ def gram_matrices(net: Network, params: Params) -> dict[int, Tensor]:
     return {l: w.T @ w for l, w in weights if w is not None}
 
 
+def is_present(strength: float | Tensor) -> bool:
+    """Whether there is a regulariser: always, where each replica has a strength of its own."""
+    return isinstance(strength, Tensor) or strength > 0
+
+
 def orthogonality_grad(
     net: Network,
     params: Params,
-    strength: float,
+    strength: float | Tensor,
     form: OrthoForm,
     grams: Mapping[int, Tensor] | None = None,
 ) -> Params:
@@ -35,7 +40,7 @@ def orthogonality_grad(
     4 strength (W W^T - I) W.
     grams: the `gram_matrices`, for offdiag, where they are at hand.
     """
-    if strength == 0:
+    if not is_present(strength):
         return {}
     parts: list[Params] = []
     for l, layer in enumerate(net.layers):
@@ -44,11 +49,11 @@ def orthogonality_grad(
         if w is None:
             parts.append({})
             continue
+        scaled = 4 * strength * w
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            grad = w @ gram - w * torch.diagonal(gram)
+            grad = torch.addmm(scaled * torch.diagonal(gram), scaled, gram, beta=-1)
         else:
-            grad = (w @ w.T - torch.eye(len(w), dtype=w.dtype, device=w.device)) @ w
-        grad = 4 * strength * grad
+            grad = torch.addmm(scaled, w @ w.T, scaled, beta=-1)
         parts.append({"weight": grad.reshape(p["weight"].shape)})
     return net.join(parts)

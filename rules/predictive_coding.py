@@ -76,6 +76,8 @@ class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
         equations="steps and step size: Rosenbaum, PLoS ONE 17 (2022), its code Torch2PC",
     )
 
+    stackable = frozenset(["step_size"])
+
     @property
     def search_space(self) -> SearchSpace:
         """Learning rate, and eta, which with T fixed says how far activities relax."""

@@ -88,6 +88,7 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
         year=2020,
         identifier="arXiv:2010.01047",
     )
+    stackable = frozenset(["step_size", "feedback_gain"])
     quick = {"steps": 25, "step_size": 0.4}  # noqa: RUF012
 
     @property

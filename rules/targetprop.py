@@ -111,6 +111,7 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         equations="l-drl: Ernoult, Normandin, Moudgil, Spinney, Belilovsky, Rish, Richards and "
         "Bengio, ICML 2022, arXiv:2201.13415",
     )
+    stackable = frozenset(["ortho"])
 
     @property
     def search_space(self) -> SearchSpace:

@@ -63,6 +63,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
         identifier="arXiv:1904.05391",
         equations="equation 7",
     )
+    stackable = frozenset(["feedback_gain", "mirror_rate", "mirror_decay"])
     published = (akrout(98.49),)
 
     @property

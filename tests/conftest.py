@@ -73,7 +73,10 @@ def environment_apart(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     lines = [f"import site; site.addsitedir({path!r})" for path in here]
     (site / "borrowed.pth").write_text("\n".join(lines) + "\n")
     script = folder / "bin" / "bioplaus"
-    script.write_text(f"#!{folder}/bin/python\nfrom bioplaus.cli import main\nmain()\n")
+    script.write_text(
+        f"#!{folder}/bin/python\nfrom bioplaus.cli import main\n"
+        'if __name__ == "__main__":\n    main()\n'
+    )
     script.chmod(0o755)
     environment = os.environ | {
         "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",

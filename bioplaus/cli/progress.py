@@ -79,8 +79,8 @@ class TrainingDisplay:
 
 def _result(result: Any) -> str:
     """What a job gave, in a few words."""
-    if isinstance(result, Trial):
-        return f"validation {_percent([result.validation_accuracy])}"
+    if result and all(isinstance(item, Trial) for item in result):
+        return "validation " + ", ".join(_percent([t.validation_accuracy]) for t in result)
     if result and all(isinstance(item, Record) for item in result):
         diverged = sum(r.status == "diverged" for r in result)
         lost = f", {diverged} diverged" if diverged else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus import registry
-from bioplaus.errors import RecordError
+from bioplaus.errors import BioplausError, RecordError
 
 if TYPE_CHECKING:
     from bioplaus.records import ResultSet
@@ -54,6 +54,8 @@ def report(
     """
     from bioplaus.store import Store
 
+    if output is None and on_terminal() and not registry.load("report", form).for_terminals:
+        raise BioplausError(f"{form} is a file to open, not text to read here; add -o board.{form}")
     found = Store(results).read_all(rules, tasks)
     for line in found.damaged:
         click.echo(f"Warning: {line}", err=True)
@@ -79,6 +81,11 @@ def report(
 def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:
     """The results in a report's format, as wide as the terminal where there is one."""
     maker: Report = registry.load("report", form)()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if on_terminal() else None
     text = maker.render(results, width)
     return text if text.endswith("\n") else text + "\n"
+
+
+def on_terminal() -> bool:
+    """Whether somebody reads standard output as it comes."""
+    return sys.stdout.isatty()

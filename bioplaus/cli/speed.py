@@ -1,0 +1,176 @@
+"""`bioplaus speed`: how fast training is here, and how fast it could be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from bioplaus import registry
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bioplaus.speed import Row
+
+
+_WIDTH = 92
+"""What the numbers need; a narrower terminal breaks the lines itself."""
+
+
+class CountsType(click.ParamType):  # type: ignore[type-arg]
+    """`1,4,16`."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: str | list[int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        if isinstance(value, list):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
+            self.fail(f"{value!r}: give numbers such as 1,4,16", param, ctx)
+        return sorted({int(part) for part in parts})
+
+
+@click.command(short_help="Time training here, beside a plain torch loop and the machine's limit.")
+@click.option("--rule", "rules", multiple=True, required=True, help="A learning rule; repeatable.")
+@click.option(
+    "--task", "tasks", multiple=True, help="A task or FILE.toml; repeatable.  [default: digits]"
+)
+@click.option(
+    "--replicas",
+    type=CountsType(),
+    default="1,4,16,64",
+    show_default=True,
+    help="How many seeds train together, one row for each.",
+)
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="As for `run`.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp64"]),
+    default="fp32",
+    show_default=True,
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="on",
+    show_default=True,
+    help="on is the speed of long runs; what compiling takes is a column of its own.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+)
+def speed(
+    rules: tuple[str, ...],
+    tasks: tuple[str, ...],
+    replicas: list[int],
+    assignments: tuple[str, ...],
+    device: str,
+    precision: str,
+    compile: Literal["auto", "on", "off"],
+    form: str,
+    plot: str | None,
+) -> None:
+    """Time the training step of rules, on synthetic examples of a task's shape.
+
+    Beside it, timed in turn with it: the plain torch loop of one network (nn.Sequential,
+    autograd, torch's Adam) learning by backprop, on one thread or all, whichever is faster.
+    And the floor: the step's operations at the peak of matrix products measured here, or
+    its bytes at the speed of a copy, whichever takes longer.
+
+    \b
+    bioplaus speed --rule backprop --rule gaitprop
+    bioplaus speed --rule gaitprop --task mnist-square --replicas 1,4 --format json
+    """
+    for name in rules:
+        registry.find("rule", name)
+    if plot is not None:
+        from bioplaus.speed_plot import require
+
+        require(plot)
+    from rich.console import Console
+
+    status = Console(stderr=True)
+    with status.status("Loading torch ..."):
+        from bioplaus.environment import device_name, resolve_device
+        from bioplaus.execution import Execution
+        from bioplaus.experiment import plan
+        from bioplaus.settings import parse_assignments
+        from bioplaus.speed import measure
+
+    where = resolve_device(device)
+    settings = parse_assignments(assignments)
+    experiments = [
+        experiment
+        for task in tasks or (None,)
+        for experiment in plan(rules, task, settings=settings, precision=precision)
+    ]
+    rows: list[Row] = []
+    try:
+        with status.status("Measuring ...") as line:
+            for experiment in experiments:
+                execution = Execution(where, compile)
+                rows += measure(experiment, replicas, execution, watch=line.update)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: nothing was measured to the end.", err=True)
+        sys.exit(130)
+    if form == "json":
+        import torch
+
+        facts = {"device": device_name(where), "torch": torch.__version__, "precision": precision}
+        content = {**facts, "rows": [row.to_dict() for row in rows]}
+        click.echo(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        click.echo(f"{device_name(where)}, {precision}")
+        for task in dict.fromkeys(row.task for row in rows):
+            table = _table([row for row in rows if row.task == task])
+            Console(width=max(Console().width, _WIDTH)).print(f"\n{task}", table, sep="\n")
+        click.echo(
+            "us: per seed and step. x eager: seed-steps a second by those of the plain torch loop "
+            "of one network,\nwhich always learns by backprop. Floor, peak: share of what this "
+            "machine's measured limits allow (docs/performance.md)."
+        )
+    if plot is not None:
+        from bioplaus.speed_plot import draw
+
+        draw(rows, plot)
+        click.echo(f"Wrote {plot}", err=True)
+
+
+def _table(rows: list[Row]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    heads = ("Rule", "Seeds", "Run", "Threads", "us", "samples/s", "x eager", "Floor %")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in (*heads, "Peak %", "MB", "Setup s"):
+        justify: Literal["left", "right"] = "left" if head in ("Rule", "Run") else "right"
+        table.add_column(head, justify=justify, no_wrap=head != "Rule", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.rule,
+            str(row.replicas),
+            row.execution,
+            str(row.threads),
+            f"{1e6 / row.seed_steps_per_second:.0f}",
+            f"{row.samples_per_second:,.0f}",
+            "-" if row.times_eager is None else f"{row.times_eager:.2f}",
+            "-" if row.of_floor is None else f"{100 * row.of_floor:.0f}",
+            "-" if row.of_peak is None else f"{100 * row.of_peak:.0f}",
+            "-" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.1f}",
+            f"{row.setup_seconds:.1f}",
+        )
+    return table

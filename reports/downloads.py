@@ -1,0 +1,48 @@
+"""The data behind the page, for its CSV downloads: a heading and rows of plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bioplaus.comparison import Board
+
+from .figures import thinned
+from .measures import accuracy_curve, alignment_curve, plain
+
+Rows = list[list[Any]]
+
+
+def seed_rows(boards: Sequence[Board]) -> Rows:
+    """One row for each record."""
+    rows: Rows = [["board", "rule", "config", "cell", "seed", "status", "test_accuracy",
+                   "validation_accuracy", "train_loss", "train_seconds"]]  # fmt: skip
+    for board in boards:
+        for cell in board.cells:
+            start = [plain(board.title), cell.rule, plain(cell.label), cell.digest[:16]]
+            for r in cell.records:
+                rows.append([
+                    *start, r.seed, r.status, r.test_accuracy, r.validation_accuracy,
+                    r.train_loss, r.timing.train_seconds,
+                ])  # fmt: skip
+    return rows
+
+
+def curve_rows(boards: Sequence[Board]) -> Rows:
+    """One row for each epoch that a figure shows of a rule."""
+    rows: Rows = [["board", "rule", "config", "epoch", "test_accuracy", "test_accuracy_low",
+                   "test_accuracy_high", "alignment", "alignment_low",
+                   "alignment_high"]]  # fmt: skip
+    for board in boards:
+        for cell in board.entries.values():
+            accuracy, alignment = accuracy_curve(cell), alignment_curve(cell)
+            for i in thinned(len(accuracy.mean)):
+                measured = [_at(part, i) for band in (accuracy, alignment) for part in band]
+                rows.append([plain(board.title), cell.rule, plain(cell.label), i + 1, *measured])
+    return rows
+
+
+def _at(values: Any, index: int) -> float | None:
+    known = index < len(values) and math.isfinite(values[index])
+    return round(float(values[index]), 6) if known else None
