@@ -9,8 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bioplaus import nn
     from bioplaus.api import get_rule, list_rules, run
-    from bioplaus.errors import BioplausError
+    from bioplaus.dataset import Dataset, Split, SplitName
+    from bioplaus.diagnostics import alignment, plot_alignment
+    from bioplaus.errors import BioplausError, DataError
+    from bioplaus.learner import Learner, Step
+    from bioplaus.optim import OptimizerSpec
+    from bioplaus.profile import Citation, Plausibility
     from bioplaus.rule import (
         Batch,
         ForwardPass,
@@ -22,10 +28,16 @@ if TYPE_CHECKING:
         Update,
     )
     from bioplaus.sequential import Backward, RuleState, backward
+    from bioplaus.streams import Stream
 
 _HOME = {
     "bioplaus.api": ("get_rule", "list_rules", "run"),
-    "bioplaus.errors": ("BioplausError",),
+    "bioplaus.dataset": ("Dataset", "Split", "SplitName"),
+    "bioplaus.diagnostics": ("alignment", "plot_alignment"),
+    "bioplaus.errors": ("BioplausError", "DataError"),
+    "bioplaus.learner": ("Learner", "Step"),
+    "bioplaus.optim": ("OptimizerSpec",),
+    "bioplaus.profile": ("Citation", "Plausibility"),
     "bioplaus.rule": (
         "Batch",
         "ForwardPass",
@@ -37,6 +49,7 @@ _HOME = {
         "Update",
     ),
     "bioplaus.sequential": ("Backward", "RuleState", "backward"),
+    "bioplaus.streams": ("Stream",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -44,17 +57,30 @@ __all__ = [
     "Backward",
     "Batch",
     "BioplausError",
+    "Citation",
+    "DataError",
+    "Dataset",
     "ForwardPass",
     "LayeredRule",
+    "Learner",
     "LearningRule",
     "NoiseSpec",
+    "OptimizerSpec",
+    "Plausibility",
     "RuleConfig",
     "RuleState",
+    "Split",
+    "SplitName",
     "State",
+    "Step",
+    "Stream",
     "Update",
+    "alignment",
     "backward",
     "get_rule",
     "list_rules",
+    "nn",
+    "plot_alignment",
     "run",
 ]
 
@@ -62,6 +88,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("bioplaus")
+    if name == "nn":
+        return importlib.import_module("bioplaus.nn")
     if name not in _WHERE:
         raise AttributeError(f"module 'bioplaus' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -50,7 +51,15 @@ class Experiment:
             and self.aux_optimizer.model_dump(mode="json", exclude_none=True),
             "epochs": self.task.epochs,
             "precision": self.precision,
+            # an installed rule raises its version when results change; a file just changes
+            **({"rule_sha256": self.rule_file.checksum} if self.rule_file else {}),
         }
+
+    @property
+    def rule_file(self) -> registry.Plugin | None:
+        """The file that the rule was taken from, None for one that is installed."""
+        plugin = registry.find("rule", self.rule.name)
+        return plugin if plugin.checksum else None
 
 
 def plan(
@@ -145,6 +154,9 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
         **({"epochs": task.epochs} if task.epochs != base.epochs else {}),
         **({"precision": precision} if precision != "fp32" else {}),
     }
+    file = registry.find("rule", rule.name)
+    if file.checksum:
+        differences["file"] = f"{Path(file.source).name}@{file.checksum[:8]}"
     label = " ".join(f"{name}={value}" for name, value in differences.items())
     return Experiment(task, rule, optimizer, aux_optimizer, precision, label)
 

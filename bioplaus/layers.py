@@ -124,6 +124,10 @@ class Layer(ABC):
         """Of the forward pass of one example."""
         return 0
 
+    def uniform_shape(self, batch_size: int) -> Shape | None:
+        """Random numbers on (0, 1) that a training step hands to the layer as p["uniform"]."""
+        return None
+
     def trace(self, p: Params, h: Tensor) -> LayerTrace:
         """`forward`, the activation and its slope."""
         a, residuals = self.forward(p, h)

@@ -10,9 +10,12 @@ from typing import Any
 from torch import nn
 
 from bioplaus.activations import Activation, LeakyRelu, Relu, Sigmoid, Tanh
+from bioplaus.dropout import Dropout
 from bioplaus.errors import ConfigError, ModelError
 from bioplaus.layers import Dense, Layer, Shape
+from bioplaus.nn import Residual
 from bioplaus.pooling import AvgPool2d, Flatten, MaxPool2d
+from bioplaus.skip import Beside, Fork, joined
 from bioplaus.spatial import Conv2d
 
 _ACTIVATIONS: dict[type[nn.Module], type[Activation]] = {
@@ -21,13 +24,15 @@ _ACTIVATIONS: dict[type[nn.Module], type[Activation]] = {
     nn.Sigmoid: Sigmoid,
 }
 _ACCEPTED = (
-    "Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten, LeakyReLU, ReLU, Tanh, Sigmoid and Identity"
+    "Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten, Dropout, bioplaus.nn.Residual, LeakyReLU, "
+    "ReLU, Tanh, Sigmoid and Identity"
 )
 
 
-def read_modules(
-    model: nn.Sequential, shape: Shape
-) -> tuple[tuple[Layer, ...], dict[str, nn.Parameter]]:
+Parameters = dict[str, nn.Parameter]
+
+
+def read_modules(model: nn.Sequential, shape: Shape) -> tuple[tuple[Layer, ...], Parameters]:
     """The model on examples of that shape: layers, and its parameters by the network's names.
 
     A model that begins with Linear or Flatten reads its examples as vectors. Raises
@@ -35,35 +40,101 @@ def read_modules(
     """
     if not isinstance(model, nn.Sequential):
         raise ModelError(f"the model must be an nn.Sequential, not {type(model).__name__}")
-    layers: list[Layer] = []
-    parameters: dict[str, nn.Parameter] = {}
-    open_for_activation = False
-    for position, module in model.named_children():
-        where = f"module {position} ({type(module).__name__})"
-        if isinstance(module, nn.Identity):
-            continue
-        if type(module) in _LAYERS:
-            try:
-                layer = _LAYERS[type(module)](module, shape, first=not layers)
-            except ConfigError as error:
-                raise ModelError(f"{where}: {error}") from None
-            shape = layer.out_shape
-            if isinstance(module, nn.Flatten) and not layers:
-                continue  # the examples are flattened before they reach the network
-            layers.append(layer)
-            parameters |= {f"{len(layers)}.{name}": p for name, p in module.named_parameters()}
-            open_for_activation = isinstance(module, nn.Linear | nn.Conv2d)
-        else:
-            activation = _activation(module, where)
-            if not open_for_activation:
-                raise ModelError(
-                    f"{where}: an activation must follow a Linear or Conv2d, and one is enough"
-                )
-            layers[-1] = replace(layers[-1], activation=activation)  # type: ignore[type-var]
-            open_for_activation = False
-    if not parameters:
+    reader = _Reader(shape)
+    if isinstance(model, Residual):
+        reader.block(model, "")
+    else:
+        reader.row(model, "")
+    if not reader.parameters:
         raise ModelError("the model has no Linear or Conv2d module: there is nothing to train")
-    return tuple(layers), parameters
+    return tuple(reader.layers), reader.parameters
+
+
+class _Reader:
+    """Takes a model apart, module by module."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        """Of one example, where the reading stands."""
+        self.layers: list[Layer] = []
+        self.parameters: Parameters = {}
+        self._carried: list[int] = []
+        """Units that are carried past the blocks around, the outermost first."""
+        self._last: Layer | None = None
+        """The last layer, without what is carried, as long as an activation may follow."""
+
+    def row(self, modules: nn.Sequential, prefix: str) -> None:
+        """The modules of an nn.Sequential, one after the other."""
+        for position, module in modules.named_children():
+            where = f"{prefix}{position}"
+            if isinstance(module, nn.Identity):
+                continue
+            if isinstance(module, Residual):
+                self.block(module, f"{where}.")
+            elif type(module) is nn.Sequential:
+                self.row(module, f"{where}.")
+            else:
+                self._module(module, f"module {where} ({type(module).__name__})")
+
+    def block(self, block: Residual, prefix: str) -> None:
+        """A residual block."""
+        if not self.layers and isinstance(_first(block), nn.Linear):
+            self.shape = (prod(self.shape),)
+        below = self.shape
+        self._append(Fork(below))
+        self.shape = below
+        self._carried.append(prod(below))
+        self.row(block, prefix)
+        self._carried.pop()
+        try:
+            self._append(joined(below, self.shape), open_for_activation=True)
+        except ConfigError as error:
+            raise ModelError(
+                f"module {prefix.rstrip('.') or '(all)'} (Residual): {error}"
+            ) from None
+
+    def _module(self, module: nn.Module, where: str) -> None:
+        if type(module) not in _LAYERS:
+            activation = _activation(module, where)
+            if self._last is None:
+                raise ModelError(
+                    f"{where}: an activation must follow a Linear, Conv2d or Residual, and one is "
+                    "enough"
+                )
+            active = replace(self._last, activation=activation)  # type: ignore[type-var]
+            self.layers.pop()
+            self._append(active)
+            return
+        try:
+            layer = _LAYERS[type(module)](module, self.shape, first=not self.layers)
+        except ConfigError as error:
+            raise ModelError(f"{where}: {error}") from None
+        if isinstance(module, nn.Flatten) and not self.layers:
+            self.shape = layer.out_shape
+            return  # the examples are flattened before they reach the network
+        self._append(layer, open_for_activation=isinstance(module, nn.Linear | nn.Conv2d))
+        number = len(self.layers)
+        self.parameters |= {f"{number}.{name}": p for name, p in module.named_parameters()}
+
+    def _append(self, layer: Layer, open_for_activation: bool = False) -> None:
+        self.shape = layer.out_shape
+        self._last = layer if open_for_activation else None
+        for carried in reversed(self._carried):
+            layer = Beside(layer, carried)
+        self.layers.append(layer)
+
+
+def _first(modules: nn.Sequential) -> nn.Module | None:
+    """The first module inside, however deep."""
+    for module in modules:
+        return _first(module) if isinstance(module, nn.Sequential) else module
+    return None
+
+
+def input_shape(model: nn.Sequential) -> Shape | None:
+    """Of one example, where the model's first module tells."""
+    first = next((m for m in model.modules() if not isinstance(m, nn.Sequential)), None)
+    return (first.in_features,) if isinstance(first, nn.Linear) else None
 
 
 def _linear(module: nn.Linear, shape: Shape, first: bool) -> Layer:
@@ -123,7 +194,12 @@ def _square(module: nn.Module, name: str) -> int:
     return pair[0]
 
 
+def _dropout(module: nn.Dropout, shape: Shape, first: bool) -> Layer:
+    return Dropout((prod(shape),) if first and len(shape) != 3 else shape, module.p)
+
+
 _LAYERS: dict[type[nn.Module], Callable[..., Layer]] = {
+    nn.Dropout: _dropout,
     nn.Linear: _linear,
     nn.Flatten: _flatten,
     nn.Conv2d: _conv,

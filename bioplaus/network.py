@@ -60,6 +60,11 @@ class Network:
         """Multiply-adds of the costliest layer, for one example's forward pass."""
         return max(layer.multiply_adds() for layer in self.layers)
 
+    def uniform_shapes(self, batch_size: int) -> dict[str, Shape]:
+        """Of the random numbers that a training step adds to the parameters, "2.uniform"."""
+        shapes = {f"{l}.uniform": k.uniform_shape(batch_size) for l, k in enumerate(self.layers, 1)}
+        return {name: shape for name, shape in shapes.items() if shape is not None}
+
     def init(self, stream: Stream) -> Params:
         """Initial parameters: float64, on the CPU, each layer from a stream of its own."""
         parts = (layer.init(stream.at(l + 1), self.initial) for l, layer in enumerate(self.layers))

@@ -110,25 +110,29 @@ class _File(_Part):
 class Record(_File):
     """What one seed of one rule under one configuration did on one task."""
 
-    key: str
+    key: str = Field(description="digest of cell and seed: equal for runs that must be equal")
     cell: str = Field(description="the key without the seed: the folder of sibling seeds")
-    task: Name
-    rule: Name
-    seed: int = Field(ge=0)
+    task: Name = Field(description="the task's name")
+    rule: Name = Field(description="the rule's name")
+    seed: int = Field(ge=0, description="decides initial weights, batch order and noise")
     label: str = Field(description="what differs from the defaults, for people; '' for nothing")
-    status: Literal["complete", "diverged"]
-    diverged_epoch: int | None = None
+    status: Literal["complete", "diverged"] = Field(
+        description="diverged: a parameter or the loss was not finite at the end of an epoch"
+    )
+    diverged_epoch: int | None = Field(None, description="the first such epoch, from 1")
     configuration: dict[str, Any] = Field(
         description="all that the key covers: task content, data, rule options, optimizers, ..."
     )
-    train_loss: Number
-    validation_accuracy: Number
-    test_accuracy: Number
-    curves: Curves
-    timing: Timing
-    cost: Cost | None = None
-    card: RuleCard | None = None
-    provenance: dict[str, Any]
+    train_loss: Number = Field(description="mean over the last epoch")
+    validation_accuracy: Number = Field(description="share of right answers after the last epoch")
+    test_accuracy: Number = Field(description="share of right answers after the last epoch")
+    curves: Curves = Field(description="the same and more, epoch by epoch")
+    timing: Timing = Field(description="how long it took")
+    cost: Cost | None = Field(None, description="operations and memory of a step")
+    card: RuleCard | None = Field(None, description="facts on the rule, for boards")
+    provenance: dict[str, Any] = Field(
+        description="the environment it was made in: what may differ between identical runs"
+    )
 
 
 class TuningBudget(_Part):

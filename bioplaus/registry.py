@@ -11,6 +11,7 @@ import importlib.util
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ GROUPS = {
     "rule": "bioplaus.rules",
     "dataset": "bioplaus.datasets",
     "report": "bioplaus.reports",
+    "task": "bioplaus.tasks",
+    "logger": "bioplaus.loggers",
     "executor": "bioplaus.executors",
 }
 
@@ -33,7 +36,9 @@ class Plugin:
     name: str
     target: str
     source: str
-    """The distribution it comes from, with its version."""
+    """The distribution it comes from, with its version; or the file."""
+    checksum: str | None = None
+    """Of a file's content, SHA-256; None for what is installed and has a version."""
 
     def load(self) -> Any:
         """The object it names; PluginError where importing it fails, for any reason."""
@@ -52,6 +57,14 @@ class Plugin:
             )
         return loaded
 
+    def origin(self) -> dict[str, str | None]:
+        """Where it comes from, with the checksum of its module's file: for a provenance."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "sha256": self.checksum or _file_checksum(self.target.partition(":")[0]),
+        }
+
     def summary(self) -> str:
         """First line of the class's docstring, or the module's, read without importing."""
         module, _, attribute = self.target.partition(":")
@@ -67,9 +80,28 @@ class Plugin:
         return doc.partition("\n")[0]
 
 
-@cache
+_FROM_FILES: dict[str, dict[str, Plugin]] = {}
+"""What this process took from files, by kind."""
+
+
 def plugins(kind: str) -> dict[str, Plugin]:
     """All plugins of a kind, sorted by name; two of one name are an error."""
+    return dict(sorted({**_installed(kind), **_FROM_FILES.get(kind, {})}.items()))
+
+
+def add(plugin: Plugin) -> None:
+    """Register a plugin for this process alone; PluginError where its name is taken."""
+    installed = _installed(plugin.kind).get(plugin.name)
+    if installed:
+        raise PluginError(
+            f"{plugin.source} calls its {plugin.kind} {plugin.name!r}, which is the name of one "
+            f"from {installed.source}: choose another name"
+        )
+    _FROM_FILES.setdefault(plugin.kind, {})[plugin.name] = plugin
+
+
+@cache
+def _installed(kind: str) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     for entry in sorted(set(entry_points(group=GROUPS[kind])), key=lambda e: (e.name, e.value)):
         source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
@@ -103,6 +135,15 @@ def find(kind: str, name: str) -> Plugin:
     if name not in known:
         raise UnknownNameError(kind, name, known, _reinstall_hint(kind, name))
     return known[name]
+
+
+def _file_checksum(module: str) -> str | None:
+    """SHA-256 of a module's source; None where there is no file to read."""
+    try:
+        spec = importlib.util.find_spec(module)
+        return sha256(Path(spec.origin).read_bytes()).hexdigest() if spec and spec.origin else None
+    except (ImportError, ValueError, OSError):
+        return None
 
 
 def _reinstall_hint(kind: str, name: str) -> str:

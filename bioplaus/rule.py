@@ -27,7 +27,10 @@ from bioplaus.profile import Citation, Plausibility, Published
 from bioplaus.search import LEARNING_RATE, SearchSpace
 from bioplaus.streams import Stream
 
-RESERVED_OPTIONS = frozenset({"rule", "loss", "state", "seed"})
+RESERVED_OPTIONS = frozenset(
+    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
+)
+"""What `backward`, `Learner` and `alignment` mean something else by."""
 
 
 AuxOptimizer = OptimizerSpec | Literal["same"] | None

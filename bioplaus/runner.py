@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from bioplaus import registry
 from bioplaus.card import rule_card
 from bioplaus.dataset import Split
 from bioplaus.environment import (
@@ -207,6 +208,7 @@ class Cell:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
         return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
 
     def _record(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,8 @@ from bioplaus.losses import get_loss
 from bioplaus.modules import read_modules
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
-from bioplaus.replicas import NoiseSource, Rule, apart, cast
-from bioplaus.rule import Batch, State
+from bioplaus.replicas import NoiseSource, Rule, apart, cast, unstack
+from bioplaus.rule import Batch, NoiseSpec, State, Update
 from bioplaus.streams import Stream
 
 
@@ -71,7 +71,9 @@ def backward(
 ) -> Backward:
     """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
 
-    model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten and activation modules.
+    model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten, Dropout and activation
+    modules and of `bioplaus.nn.Residual` blocks of them. Dropout is silent in `model.eval()`
+    and in the output returned.
     x: inputs (N, ...), flattened unless a Conv2d or a pooling module comes first.
     y: class indices (N), or float targets (N, C); outputs beyond the first C are
     auxiliary units with zero error. The loss is averaged over the batch;
@@ -85,20 +87,18 @@ def backward(
     if x.dim() < 2 or x.shape[0] == 0:
         raise ModelError(f"x holds a batch of examples, but has the shape {tuple(x.shape)}")
     layers, names = read_modules(model, tuple(x.shape[1:]))
-    y = _targets(y, x.shape[0], prod(layers[-1].out_shape), x.dtype)
+    y = targets(y, x.shape[0], prod(layers[-1].out_shape), x.dtype)
     net = Network(layers, get_loss(loss), classes=y.shape[-1])
     params = {name: p.detach() for name, p in names.items()}
     configured: Rule = registry.load("rule", rule).configured(config)
     if state is None:
-        state = _first_state(configured, net, params, seed)
+        state = first_state(configured, net, params, seed)
     elif state.rule.name != rule or state.rule.config != configured.config or state.net != net:
         raise ModelError("the state is of another rule, configuration or model: start with None")
-    specs = configured.noise(net, x.shape[0])
-    source = NoiseSource(specs, [state.seed], x.dtype, x.device)
-    noise = {name: tensor[0] for name, tensor in source.at(state.step).items()}
     before = State(state.aux, state.memory)
     batch = Batch(x.reshape(-1, *net.in_shape), y)
-    update = configured.update(net, params, before, batch, noise)
+    when = When(state.seed, state.step, model.training)
+    update = update_at(configured, net, params, before, batch, when)
     output = configured.predict(net, params, before, batch.x)
     owned = [*params.values(), *state.aux.values()]
     grads = apart(update.grads, owned)
@@ -111,7 +111,31 @@ def backward(
     return Backward(update.metrics["loss"], output, state)
 
 
-def _first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
+class When(NamedTuple):
+    """Which random numbers a step gets."""
+
+    seed: int
+    step: int
+    training: bool
+    """Whether dropout drops."""
+
+
+def update_at(
+    rule: Rule, net: Network, params: Params, state: State, batch: Batch, when: When
+) -> Update:
+    """One update of one network, with the noise that the rule and the layers ask for."""
+    count, x = batch.x.shape[0], batch.x
+    specs = rule.noise(net, count)
+    noise = NoiseSource(specs, [when.seed], x.dtype, x.device).at(when.step)
+    shapes = net.uniform_shapes(count) if when.training else {}
+    drawn = {name: NoiseSpec(shape, "uniform") for name, shape in shapes.items()}
+    masks = NoiseSource(drawn, [when.seed], x.dtype, x.device, purpose="dropout").at(when.step)
+    rule = rule.variant(when.step)
+    return rule.update(net, params | unstack(masks, 0), state, batch, unstack(noise, 0))
+
+
+def first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
+    """A rule's state before the first step; UnsupportedError where it cannot train the network."""
     reason = rule.supports(net)
     if reason:
         raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
@@ -123,7 +147,7 @@ def _first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleSta
     )
 
 
-def _targets(y: Tensor, count: int, outputs: int, dtype: torch.dtype) -> Tensor:
+def targets(y: Tensor, count: int, outputs: int, dtype: torch.dtype) -> Tensor:
     """Float targets (N, C), C <= outputs; class indices become one-hot over all outputs."""
     if y.shape[:1] != (count,):
         raise ModelError(f"y has the shape {tuple(y.shape)}, but x has {count} examples")

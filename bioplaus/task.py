@@ -146,7 +146,7 @@ def load_dataset(name: str) -> Dataset:
 
 
 def read_task(name_or_file: str) -> Task:
-    """A built-in task by name, or one of your own by its .toml file."""
+    """A task by name, or one of your own by its .toml file."""
     if name_or_file.endswith(".toml"):
         try:
             text = Path(name_or_file).read_text(encoding="utf-8")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from pydantic import Field
 from torch import Tensor
 
@@ -114,8 +112,9 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
         step = fwd.net.step(fwd.params, l, xi)
         z = step.output - step.output.mean(0) if self.config.centre else step.output
         weight = before["weight"]
-        positions = math.prod(z.shape[1:]) // weight.shape[0]
-        signal = fwd.net.layers[l].weight_grad(step.residuals, z)["weight"] / positions
+        layer = fwd.net.layers[l]
+        positions = layer.multiply_adds() // weight.numel()
+        signal = layer.weight_grad(step.residuals, z)["weight"] / positions
         return {
             "weight": (1 - self.config.mirror_decay) * weight + self.config.mirror_rate * signal
         }

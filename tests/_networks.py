@@ -3,107 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from bioplaus import registry
-from bioplaus.activations import Identity, parse_activation
-from bioplaus.layers import Dense, Layer, Params, Tower
-from bioplaus.losses import Loss, get_loss
+from bioplaus.layers import Params
 from bioplaus.network import Network
-from bioplaus.pooling import Flatten, MaxPool2d
 from bioplaus.replicas import NoiseSource, Rule, unstack
 from bioplaus.rule import Batch, ForwardPass, State, Update
-from bioplaus.spatial import Conv2d
 from bioplaus.streams import Stream
+from bioplaus.testing.comparing import EXACT, rel, worst
+from bioplaus.testing.networks import (
+    LAYERS,
+    make_convolutional,
+    make_network,
+    random_batch,
+    random_params,
+)
 
-EXACT = 1e-12
-"""Relative tolerance in float64 of what holds exactly, up to rounding."""
+__all__ = [
+    "EXACT",
+    "LAYERS",
+    "SEEDS",
+    "autograd_grads",
+    "chain",
+    "condition",
+    "forward_pass",
+    "get_rule",
+    "layer_jacobians",
+    "make_convolutional",
+    "make_network",
+    "noise_for",
+    "random_batch",
+    "random_params",
+    "rel",
+    "run_rule",
+    "single_examples",
+    "worst",
+]
 
 SEEDS = range(10)
-
-LAYERS: dict[str, type[Dense]] = {layer.kind: layer for layer in (Dense, Tower)}
-
-
-def make_network(
-    widths: Sequence[int],
-    activation: str = "leaky_relu(0.1)",
-    loss: str | Loss = "mse",
-    *,
-    kind: str = "dense",
-    classes: int | None = None,
-    bias: bool = True,
-) -> Network:
-    """Layers of one kind and activation; under cross-entropy the last is linear."""
-    loss = get_loss(loss) if isinstance(loss, str) else loss
-    hidden = parse_activation(activation)
-    top = Identity() if loss.name == "cross_entropy" else hidden
-    last = len(widths) - 2
-    layers = tuple(
-        LAYERS[kind](below, above, top if l == last else hidden, bias)
-        for l, (below, above) in enumerate(pairwise(widths))
-    )
-    return Network(layers, loss, widths[-1] if classes is None else classes)
-
-
-def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") -> Network:
-    """A convolution, max-pooling, a convolution, flatten and a dense layer; 5 layers, 4 classes.
-
-    Under cross-entropy the last is linear.
-    """
-    hidden = parse_activation(activation)
-    top = Identity() if loss == "cross_entropy" else hidden
-    layers: list[Layer] = [Conv2d((2, 5, 4), 3, 2, padding=1, activation=hidden)]
-    layers.append(MaxPool2d(layers[-1].out_shape, 2))
-    layers.append(Conv2d(layers[-1].out_shape, 4, 2, activation=hidden))
-    layers.append(Flatten(layers[-1].out_shape))
-    layers.append(Dense(*layers[-1].out_shape, 4, top))
-    return Network(tuple(layers), get_loss(loss), 4)
-
-
-def random_params(
-    net: Network, seed: int, *, scheme: str = "orthogonal", bias: float = 0.5
-) -> Params:
-    """Orthogonal or Gaussian (variance 2 / (fan_in + fan_out)) weights, and Gaussian biases."""
-    params = {}
-    for name, blank in net.init(Stream(seed)).items():
-        stream = Stream(seed).at("test parameters", name)
-        if name.endswith("bias"):
-            params[name] = bias * stream.normal(blank.shape)
-        else:
-            rows, columns = blank.flatten(1).shape
-            params[name] = (
-                stream.orthogonal(rows, columns).reshape(blank.shape)
-                if scheme == "orthogonal"
-                else (2 / (rows + columns)) ** 0.5 * stream.normal(blank.shape)
-            )
-    return params
-
-
-def random_batch(net: Network, size: int, seed: int) -> Batch:
-    """Gaussian examples with one-hot targets."""
-    stream = Stream(seed).at("test batch")
-    x = stream.at("x").normal((size, *net.in_shape))
-    labels = (net.classes * stream.at("y").uniform((size,))).long()
-    return Batch(x, torch.nn.functional.one_hot(labels, net.classes).double())
-
-
-def rel(a: Tensor, b: Tensor) -> float:
-    """||a - b|| / ||b||; where b is 0, a must be 0: then 0, else infinity."""
-    assert a.shape == b.shape
-    a, b = a.double(), b.double()
-    if not b.any():
-        return 0.0 if not a.any() else float("inf")
-    return float((a - b).norm() / b.norm())
-
-
-def worst(a: Params, b: Params) -> float:
-    """The largest `rel` of any tensor; NaN counts as infinitely far."""
-    assert a.keys() == b.keys()
-    distances = [rel(a[name], b[name]) for name in b]
-    return max((d if d == d else float("inf") for d in distances), default=0.0)
 
 
 def autograd_grads(net: Network, params: Params, batch: Batch) -> Params:

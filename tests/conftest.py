@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+pytest_plugins = ["pytester"]
 
 # the tests' products are small, and other programs may want the cores
 torch.set_num_threads(1)
@@ -49,3 +56,50 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("needs MNIST: set BIOPLAUS_DATA to a folder with mnist/*.gz")
     monkeypatch.setenv("BIOPLAUS_DATA", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def environment_apart(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], str]:
+    """Runs shell commands in a new environment that has bioplaus and what it depends on.
+
+    It borrows this environment's packages instead of downloading them again.
+    """
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    venv.create(folder, with_pip=True, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for old in site.glob("setuptools*"):  # what venv brings is too old to build with
+        shutil.rmtree(old)
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    lines = [f"import site; site.addsitedir({path!r})" for path in here]
+    (site / "borrowed.pth").write_text("\n".join(lines) + "\n")
+    script = folder / "bin" / "bioplaus"
+    script.write_text(
+        f"#!{folder}/bin/python\nfrom bioplaus.cli import main\n"
+        'if __name__ == "__main__":\n    main()\n'
+    )
+    script.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: no isolation
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INDEX": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def run(command: str, where: Path) -> str:
+        done = subprocess.run(["bash", "-ec", command], cwd=where, env=environment, text=True,
+                              capture_output=True)  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def fresh(
+    environment_apart: Callable[[str, Path], str], tmp_path: Path
+) -> Iterator[Callable[[str, Path], str]]:
+    """The same, where nothing is left of what other tests installed."""
+    yield environment_apart
+    mine = " ".join(f"bioplaus-my-{kind}" for kind in ("rule", "dataset", "task"))
+    environment_apart(f"pip uninstall -q -y {mine}", tmp_path)

@@ -6,13 +6,13 @@ a dependence must show it, who declares none must be free of it to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import combinations, product
 from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
-from _networks import SEEDS, get_rule, make_network, noise_for, random_batch, random_params
+from _networks import SEEDS, get_rule
 from torch import Tensor
 
 from bioplaus import registry
@@ -20,28 +20,22 @@ from bioplaus.errors import ConfigError
 from bioplaus.network import Network
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.profile_tests import (
-    Setting,
     derivative_use,
     misjudged,
     unseen_direction,
     weight_transport,
 )
-from bioplaus.replicas import Rule
 from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
 from bioplaus.streams import Stream
-
-ROUNDING = 1e-12
-VISIBLE = 1e-6
-SIZE = 5
-"""Examples in the batch: fewer than any layer has inputs."""
-
-NETWORKS = (
-    make_network((12, 12, 12, 12), "leaky_relu(0.1)", "mse"),
-    make_network((12, 14, 10, 6), "tanh", "cross_entropy"),
-    make_network((12, 14, 10, 6), "sigmoid", "mse"),
-    make_network((12, 14, 10, 6), "relu", "cross_entropy"),
+from bioplaus.testing.networks import WIDE
+from bioplaus.testing.plausibility import (
+    ROUNDING,
+    VISIBLE,
+    judge_derivative,
+    judge_transport,
+    setting,
+    wide_network,
 )
-"""A rule is measured on the first of these that it supports."""
 
 Options = dict[str, object]
 
@@ -79,57 +73,16 @@ CASES = [
 ]
 
 
-def setting(rule: Rule, net: Network, seed: int) -> Setting:
-    params = random_params(net, seed, scheme="gaussian")
-    batch = random_batch(net, SIZE, seed)
-    state = rule.init_state(net, params, Stream(seed).at("state"))
-    return Setting(net, params, state, batch, noise_for(rule, net, batch, seed))
-
-
-def layered(name: str, options: Mapping[str, object], seed: int) -> tuple[Rule, Setting]:
-    """The rule with something to update from; skips where its activities relax."""
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_what_is_declared_is_what_shows(name: str, options: Options, seed: int) -> None:
     rule = get_rule(name, **options)
     if not isinstance(rule, LayeredRule):
         pytest.skip("relaxing activity: declared only")
-    reasons = [rule.supports(net) for net in NETWORKS]
-    assert None in reasons, f"no network here suits {name}: {reasons}"
-    return rule, setting(rule, NETWORKS[reasons.index(None)], seed)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("name", "options"), CASES)
-def test_the_declared_weight_transport_is_what_shows(
-    name: str, options: Options, seed: int
-) -> None:
-    rule, at = layered(name, options, seed)
-    shown = weight_transport(rule, at, Stream(seed))
-    declared = rule.plausibility.weight_transport
-    if declared == "none":
-        assert shown.signs_flipped <= ROUNDING
-    else:
-        assert shown.signs_flipped > VISIBLE
-    if declared in ("none", "sign"):
-        assert shown.signs_kept <= ROUNDING
-    else:
-        assert shown.signs_kept > VISIBLE
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("name", "options"), CASES)
-def test_the_declared_need_of_the_derivative_is_what_shows(
-    name: str, options: Options, seed: int
-) -> None:
-    rule, at = layered(name, options, seed)
-    shown = derivative_use(rule, at)
-    declared = rule.plausibility.needs_derivative
-    if declared == "no":
-        assert shown.own <= ROUNDING
-    else:
-        assert shown.own > VISIBLE
-    if declared in ("no", "local"):
-        assert shown.elsewhere <= ROUNDING
-    else:
-        assert shown.elsewhere > VISIBLE
+    at = setting(rule, wide_network(rule), seed)
+    declared = rule.plausibility
+    judge_transport(declared.weight_transport, weight_transport(rule, at, Stream(seed)))
+    judge_derivative(declared.needs_derivative, derivative_use(rule, at))
 
 
 class Handmade(LayeredRule[RuleConfig]):
@@ -182,7 +135,7 @@ SLOPES = {
 def test_handmade_feedback_is_seen_for_what_it_is(kind: str, seed: int) -> None:
     feedback, flipped, kept = FEEDBACK[kind]
     rule = Handmade(feedback)
-    shown = weight_transport(rule, setting(rule, NETWORKS[0], seed), Stream(seed))
+    shown = weight_transport(rule, setting(rule, WIDE[0], seed), Stream(seed))
     assert shown.signs_flipped > VISIBLE if flipped else shown.signs_flipped <= ROUNDING
     assert shown.signs_kept > VISIBLE if kept else shown.signs_kept <= ROUNDING
 
@@ -192,7 +145,7 @@ def test_handmade_feedback_is_seen_for_what_it_is(kind: str, seed: int) -> None:
 def test_handmade_use_of_slopes_is_seen_for_what_it_is(kind: str, seed: int) -> None:
     travels, own, needs_own, needs_travels = SLOPES[kind]
     rule = Handmade(torch.ones_like, travels, own)
-    shown = derivative_use(rule, setting(rule, NETWORKS[1], seed))
+    shown = derivative_use(rule, setting(rule, WIDE[1], seed))
     assert shown.own > VISIBLE if needs_own else shown.own <= ROUNDING
     assert shown.elsewhere > VISIBLE if needs_travels else shown.elsewhere <= ROUNDING
 
@@ -209,7 +162,7 @@ def test_an_unseen_direction_moves_the_weights_and_not_their_answers(seed: int) 
         unseen_direction(weight, stream.at("h").normal((12, 12)), stream)
 
 
-@pytest.mark.parametrize("net", NETWORKS, ids=str)
+@pytest.mark.parametrize("net", WIDE, ids=str)
 def test_a_misjudged_layer_answers_as_before(net: Network) -> None:
     a = Stream(0).at("a").normal((5, net.layers[0].out_shape[0]))
     right, wrong = net.layers[0].activation, misjudged(net.layers[0]).activation

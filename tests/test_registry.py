@@ -28,9 +28,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    registry.plugins.cache_clear()
+    registry._installed.cache_clear()
     yield folder
-    registry.plugins.cache_clear()
+    registry._installed.cache_clear()
 
 
 def test_built_in_rules_come_through_entry_points() -> None:

@@ -141,7 +141,8 @@ def test_every_rule_trains_a_model_or_says_why_not(rule: str) -> None:
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([nn.Linear(12, 8), nn.Dropout()], r"module 1 \(Dropout\)"),
+        ([nn.Linear(12, 8), nn.Softmax(1)], r"module 1 \(Softmax\)"),
+        ([nn.Linear(12, 8), nn.Dropout(1)], r"module 1 \(Dropout\): .*below 1"),
         ([nn.Linear(12, 8), nn.LeakyReLU(0)], r"module 1 \(LeakyReLU\): .*positive slope"),
         ([nn.ReLU(), nn.Linear(12, 8)], r"module 0 \(ReLU\): an activation must follow"),
         ([nn.Linear(12, 8), nn.ReLU(), nn.Tanh()], r"module 2 \(Tanh\)"),

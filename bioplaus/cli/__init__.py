@@ -10,7 +10,9 @@ import click
 
 from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.check import check
 from bioplaus.cli.compare import compare
+from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
 from bioplaus.cli.share import merge, verify
@@ -52,6 +54,8 @@ main.add_command(speed)
 main.add_command(list_group)
 main.add_command(show)
 main.add_command(report)
+main.add_command(check)
+main.add_command(new)
 main.add_command(compare)
 main.add_command(merge)
 main.add_command(verify)

@@ -39,7 +39,7 @@ def list_datasets() -> None:
 @list_group.command("tasks")
 @click.option("--rule", help="Only the tasks that this rule can train.")
 def list_tasks(rule: str | None) -> None:
-    """The built-in tasks; `bioplaus show TASK` prints one to copy."""
+    """The tasks; `bioplaus show TASK` prints one to copy."""
     if rule is None:
         names = tasks.names()
     else:
@@ -47,7 +47,7 @@ def list_tasks(rule: str | None) -> None:
         from bioplaus.experiment import supported_tasks
 
         names = [task.name for task in supported_tasks([get_rule(rule)])]
-    _print_rows([(name, tasks.description(name), "built-in") for name in names])
+    _print_rows([(name, tasks.description(name), tasks.source(name)) for name in names])
 
 
 @list_group.command("suites")

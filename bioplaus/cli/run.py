@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from bioplaus import registry
+from bioplaus.cli.check import plugin_option, with_files
 from bioplaus.cli.report import rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
@@ -69,7 +70,8 @@ class ReplicasType(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
-@click.option("--rule", "rules", multiple=True, required=True, help="A learning rule; repeatable.")
+@click.option("--rule", "rules", multiple=True, help="A learning rule; repeatable.")
+@plugin_option
 @click.option("--task", help="A built-in task or FILE.toml.  [default: a digits task]")
 @click.option(
     "--seeds",
@@ -117,10 +119,25 @@ class ReplicasType(click.ParamType):  # type: ignore[type-arg]
     metavar="DIR",
     help="Folder of the records.",
 )
+@click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    type=click.Choice(registry.names("logger")),
+    help="Tell another program of the runs too; repeatable.",
+)
+@click.option(
+    "--log-dir",
+    default="logs",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of what --log writes.",
+)
 @click.option("--force", is_flag=True, help="Run again what is already in the results folder.")
 @click.option("--save-weights", is_flag=True, help="Keep trained parameters beside the records.")
 def run(
     rules: tuple[str, ...],
+    plugins: tuple[str, ...],
     task: str | None,
     seeds: list[int],
     epochs: int | None,
@@ -130,6 +147,8 @@ def run(
     compile: Literal["auto", "on", "off"],
     max_replicas: int,
     results: str,
+    logs: tuple[str, ...],
+    log_dir: str,
     force: bool,
     save_weights: bool,
 ) -> None:
@@ -142,23 +161,25 @@ def run(
     bioplaus run --rule gaitprop
     bioplaus run --rule gaitprop --rule backprop --task mnist-square --seeds 0-4 --epochs 20
     bioplaus run --rule gaitprop --set ortho=0.05 --set optimizer.lr=3e-4
+    bioplaus run --plugin my_rule.py
 
     `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
     explains a rule's options.
     """
-    for name in rules:
-        registry.find("rule", name)
+    rules = with_files(rules, plugins, "option '--rule'")
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.environment import device_name, resolve_device
         from bioplaus.execution import Execution
-        from bioplaus.experiment import plan
+        from bioplaus.experiment import Experiment, plan
+        from bioplaus.logger import Loggers
         from bioplaus.records import ResultSet
         from bioplaus.runner import run_experiments
         from bioplaus.settings import parse_assignments
         from bioplaus.store import Store
+        from bioplaus.trainer import Progress
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)
@@ -171,7 +192,13 @@ def run(
         f"{device_name(where)}",
         err=True,
     )
+    loggers = Loggers(logs, log_dir)
     display = TrainingDisplay(experiments)
+
+    def observe(experiment: Experiment, progress: Progress) -> None:
+        display.update(experiment, progress)
+        loggers.progress(experiment, progress)
+
     try:
         with display:
             done = run_experiments(
@@ -181,7 +208,7 @@ def run(
                 execution=Execution(where, compile, max_replicas or None),
                 force=force,
                 save_weights=save_weights,
-                observe=display.update,
+                observe=observe,
             )
     except KeyboardInterrupt:
         click.echo(
@@ -190,6 +217,7 @@ def run(
             err=True,
         )
         sys.exit(130)
+    loggers.finish(done.records)
     if done.records:
         click.echo(rendered(ResultSet(done.records)), nl=False)
     if done.reused:
@@ -201,5 +229,7 @@ def run(
     for note in done.notes:
         click.echo(f"Note: {note}.", err=True)
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
+    for line in loggers.where:
+        click.echo(f"Log: {line}", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))

@@ -1,0 +1,1 @@
+"""What `bioplaus new` writes: small, complete packages; $name, $module and $class are filled in."""

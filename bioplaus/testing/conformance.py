@@ -1,0 +1,61 @@
+"""The kit as a pytest class, to be subclassed in an author's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from bioplaus import registry
+from bioplaus.network import Network
+from bioplaus.replicas import Rule
+from bioplaus.testing.cases import Case
+from bioplaus.testing.check import Check, scoped
+from bioplaus.testing.failures import Skip
+from bioplaus.testing.networks import NETWORKS
+from bioplaus.testing.verdict import CHECKS
+
+
+class RuleConformance:
+    """Every check of the kit as a test: subclass it and name the rule.
+
+        class TestMine(RuleConformance):
+            rule = "mine"          # as registered, or the class itself
+
+    `pytest -k purity` picks one check. `networks` replaces the networks it is tried on.
+    """
+
+    rule: ClassVar[str | type[Rule]]
+    networks: ClassVar[Mapping[str, Network]] = NETWORKS
+
+    @classmethod
+    def rules_under_test(cls) -> list[type[Rule]]:
+        """The rule named, as a list, so that a subclass may test several."""
+        named = cls.rule
+        return [registry.load("rule", named) if isinstance(named, str) else named]
+
+    @classmethod
+    def cases(cls) -> list[tuple[str, Check, Case]]:
+        """Every test: its name, the check and the case."""
+        rules = cls.rules_under_test()
+        return [
+            (f"{tested.name}-{check.name}-{case}", check, case)
+            for tested in rules
+            for check in CHECKS
+            for case in scoped(check.scope, tested, cls.networks)
+        ]
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """One test for each check on each case."""
+        if {"check", "case"} <= set(metafunc.fixturenames):
+            names, checks, found = zip(*self.cases(), strict=True)
+            pairs = list(zip(checks, found, strict=True))
+            metafunc.parametrize(("check", "case"), pairs, ids=list(names))
+
+    def test_rule(self, check: Check, case: Case) -> None:
+        """One promise of the contract."""
+        import pytest
+
+        try:
+            check.on(case)
+        except Skip as reason:
+            pytest.skip(str(reason))

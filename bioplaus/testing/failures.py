@@ -1,0 +1,85 @@
+"""What a check finds: a reason, and a hint how to mend it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bioplaus.errors import BioplausError, validation_message
+
+
+class Failure(AssertionError):
+    """A rule broke a promise of the contract."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        self.reason, self.hint = reason, hint
+        super().__init__(f"{reason}\nHint: {hint}")
+
+
+class Skip(Exception):
+    """A check that cannot be made here; the message says why."""
+
+
+def require(kept: bool, reason: str, hint: str) -> None:
+    """Failure unless a promise is kept."""
+    if not kept:
+        raise Failure(reason, hint)
+
+
+HINTS = {
+    "called random operation": "declare the random numbers in `noise` and take them from "
+    "update's `noise` argument: a call of torch.rand is one draw for all replicas, and "
+    "cannot be repeated",
+    "calling .item() on a tensor": "keep numbers as tensors: no .item(), float(tensor) or "
+    ".tolist() inside `update`; return what you want to see in `metrics`",
+    "data-dependent control flow": "no Python `if` or `while` on a tensor's value: use "
+    "torch.where, and a fixed number of iterations",
+    "performance drop": "vmap has no batching rule for this operation and would loop over the "
+    "replicas: use another one",
+    "inplace arithmetic": "change nothing in place inside `update`: x = x + y, not x += y",
+    "in-place": "change nothing in place inside `update`: x = x + y, not x += y",
+    "data pointer": "stay in torch: no .numpy() inside `update`",
+    "do not match by name and shape": "return one tensor for each tensor that is due, under the "
+    "same name and of the same shape (`grads` as `params`, `aux_grads` as `state.aux`, `memory` "
+    "as `state.memory`)",
+    "no metric 'loss'": 'put the batch\'s loss into the update: metrics={"loss": ...}',
+    "tensors only": "vmap takes tensors only: no None, numbers or text in a state or an update",
+    "incompatible return type": "vmap takes tensors only: no None, numbers or text in an update",
+}
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turns whatever a rule raises into a Failure that says where, and what to do."""
+    try:
+        yield
+    except (Failure, Skip):
+        raise
+    except Exception as error:  # a rule may raise anything
+        text = validation_message(error) if isinstance(error, ValidationError) else str(error)
+        where = "" if isinstance(error, BioplausError) else f" ({_where(error)})"
+        reason = f"{doing} raised {type(error).__name__}{where}: {_first_line(text)}"
+        raise Failure(reason, _hint(text)) from error
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= 300 else line[:297] + "..."
+
+
+def _hint(text: str) -> str:
+    found = [hint for mark, hint in HINTS.items() if mark in text.lower()]
+    return found[0] if found else "see the line named; BIOPLAUS_TRACEBACK=1 shows the whole way"
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line that is neither torch's nor the kit's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    kit = str(Path(__file__).parent)
+    own = [f for f in frames if "/torch/" not in f.filename and not f.filename.startswith(kit)]
+    frame = (own or frames)[-1]
+    return f"line {frame.lineno} of {Path(frame.filename).name}"

@@ -1,0 +1,111 @@
+"""Small networks, parameters and batches to try a rule on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+
+import torch
+
+from bioplaus.activations import Identity, parse_activation
+from bioplaus.dataset import Split
+from bioplaus.layers import Dense, Layer, Params, Tower
+from bioplaus.losses import Loss, get_loss
+from bioplaus.network import Network
+from bioplaus.pooling import Flatten, MaxPool2d
+from bioplaus.rule import Batch
+from bioplaus.spatial import Conv2d
+from bioplaus.streams import Stream
+
+LAYERS: dict[str, type[Dense]] = {layer.kind: layer for layer in (Dense, Tower)}
+
+
+def make_network(
+    widths: Sequence[int],
+    activation: str = "leaky_relu(0.1)",
+    loss: str | Loss = "mse",
+    *,
+    kind: str = "dense",
+    classes: int | None = None,
+    bias: bool = True,
+) -> Network:
+    """Layers of one kind and activation; under cross-entropy the last is linear."""
+    loss = get_loss(loss) if isinstance(loss, str) else loss
+    hidden = parse_activation(activation)
+    top = Identity() if loss.name == "cross_entropy" else hidden
+    last = len(widths) - 2
+    layers = tuple(
+        LAYERS[kind](below, above, top if l == last else hidden, bias)
+        for l, (below, above) in enumerate(pairwise(widths))
+    )
+    return Network(layers, loss, widths[-1] if classes is None else classes)
+
+
+def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") -> Network:
+    """A convolution, max-pooling, a convolution, flatten and a dense layer; 5 layers, 4 classes.
+
+    Under cross-entropy the last is linear.
+    """
+    hidden = parse_activation(activation)
+    top = Identity() if loss == "cross_entropy" else hidden
+    layers: list[Layer] = [Conv2d((2, 5, 4), 3, 2, padding=1, activation=hidden)]
+    layers.append(MaxPool2d(layers[-1].out_shape, 2))
+    layers.append(Conv2d(layers[-1].out_shape, 4, 2, activation=hidden))
+    layers.append(Flatten(layers[-1].out_shape))
+    layers.append(Dense(prod(layers[-1].out_shape), 4, top))
+    return Network(tuple(layers), get_loss(loss), 4)
+
+
+NETWORKS: Mapping[str, Network] = {
+    "square": make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
+    "rectangular": make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
+    "sigmoid": make_network((7, 6, 5, 4), "sigmoid", "mse"),
+    "tower": make_network((8, 8, 6, 4), "leaky_relu(0.1)", "mse", kind="tower"),
+    "convolutional": make_convolutional(),
+}
+"""What every rule is tried on, as far as it supports them."""
+
+WIDE: Sequence[Network] = (
+    make_network((12, 12, 12, 12), "leaky_relu(0.1)", "mse"),
+    make_network((12, 14, 10, 6), "tanh", "cross_entropy"),
+    make_network((12, 14, 10, 6), "sigmoid", "mse"),
+    make_network((12, 14, 10, 6), "relu", "cross_entropy"),
+)
+"""Layers with more inputs than the batch has examples: a profile is measured on the first
+of these that the rule supports."""
+
+
+def random_params(
+    net: Network, seed: int, *, scheme: str = "orthogonal", bias: float = 0.5
+) -> Params:
+    """Orthogonal or Gaussian (variance 2 / (fan_in + fan_out)) weights, and Gaussian biases."""
+    params = {}
+    for name, blank in net.init(Stream(seed)).items():
+        stream = Stream(seed).at("test parameters", name)
+        if name.endswith("bias"):
+            params[name] = bias * stream.normal(blank.shape)
+        else:
+            rows, columns = blank.flatten(1).shape
+            params[name] = (
+                stream.orthogonal(rows, columns).reshape(blank.shape)
+                if scheme == "orthogonal"
+                else (2 / (rows + columns)) ** 0.5 * stream.normal(blank.shape)
+            )
+    return params
+
+
+def random_batch(net: Network, size: int, seed: int) -> Batch:
+    """Gaussian examples with one-hot targets."""
+    stream = Stream(seed).at("test batch")
+    x = stream.at("x").normal((size, *net.in_shape))
+    labels = (net.classes * stream.at("y").uniform((size,))).long()
+    return Batch(x, torch.nn.functional.one_hot(labels, net.classes).double())
+
+
+def synthetic(net: Network, count: int, name: str) -> Split:
+    """Gaussian examples that a fixed linear map labels."""
+    stream = Stream(0).at("synthetic")
+    x = stream.at(name).normal((count, *net.in_shape))
+    teacher = stream.at("teacher").normal((*net.in_shape, net.classes))
+    return Split(x, (x.flatten(1) @ teacher.flatten(0, -2)).argmax(1))

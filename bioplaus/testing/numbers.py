@@ -1,0 +1,197 @@
+"""Checks with numbers in them: precision, device, cost, direction, and digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+
+import torch
+from torch import Tensor
+from torch.func import grad
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map
+
+from bioplaus.cost import count
+from bioplaus.dataset import Split
+from bioplaus.environment import PRECISIONS, suitable_threads
+from bioplaus.errors import UnsupportedError
+from bioplaus.experiment import choose_task
+from bioplaus.layers import Params
+from bioplaus.probes import AlignmentProbe
+from bioplaus.replicas import NoiseSource, Rule, stacked_initial, unstack
+from bioplaus.rule import Batch, State
+from bioplaus.stepper import Budget
+from bioplaus.task import Task, TaskData, prepare
+from bioplaus.testing.cases import CPU, Case
+from bioplaus.testing.check import check
+from bioplaus.testing.comparing import distance
+from bioplaus.testing.failures import Skip, require
+from bioplaus.trainer import Splits, Trainer
+
+FLOAT32 = 1e-4
+"""Relative tolerance between float32 and float64, on well-conditioned weights."""
+DEVICES = 1e-9
+"""Relative tolerance between devices, in float64."""
+REPLICAS = 10
+EPOCHS = 3
+
+
+@check("precision", "float32 agrees with float64.", "default")
+def precision(case: Case) -> str:
+    largest = 0.0
+    for seed in range(10):
+        single, double = (
+            case.update(case.inputs(seed, dtype)) for dtype in (torch.float32, torch.float64)
+        )
+        largest = max(largest, distance(single, double))
+    require(
+        largest <= FLOAT32,
+        f"float32 and float64 differ by {largest:.1e} of the norm",
+        "look for differences of nearly equal numbers, and steps too small for float32",
+    )
+    return f"to {largest:.0e}"
+
+
+@check("device", "The GPU agrees with the CPU.", "configuration")
+def device(case: Case) -> str:
+    if not torch.cuda.is_available():
+        raise Skip("torch sees no CUDA device here")
+    given = case.inputs(0)
+    there = tree_map(lambda tensor: tensor.cuda(), given)
+    found = tree_map(lambda tensor: tensor.cpu(), case.update(there))
+    far = distance(found, case.update(given))
+    require(
+        far <= DEVICES,
+        f"CPU and GPU differ by {far:.1e} of the norm in float64",
+        "make new tensors from those given (x.new_zeros, device=x.device)",
+    )
+    return f"to {far:.0e}"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A digits task that the rule can train, ready."""
+
+    task: Task
+    data: TaskData
+    splits: Splits
+
+
+def digits_for(rule: Rule) -> Bench:
+    """The first digits task that the rule supports; Skip where there is none."""
+    try:
+        task = choose_task([rule])
+    except UnsupportedError as error:
+        raise Skip(str(error)) from None
+    net, data = task.build_network(), task.load_data()
+
+    def ready(split: Split) -> Split:
+        return prepare(split, net.in_shape, data.scale, PRECISIONS["fp32"], CPU)
+
+    return Bench(task, data, Splits(ready(data.train), None, ready(data.test)))
+
+
+def _trainer(rule: Rule, bench: Bench, seeds: range) -> Trainer:
+    net = bench.task.build_network()
+    optimizer = rule.optimizer_on(net) or bench.task.optimizer
+    own = rule.aux_optimizer
+    budget = Budget(bench.task.batch_size, EPOCHS, optimizer, optimizer if own == "same" else own)
+    return Trainer(rule, net, bench.splits, budget, seeds)
+
+
+def first_batch(bench: Bench) -> Batch:
+    """The first examples of the training split, in float64."""
+    size = bench.task.batch_size
+    x, y = bench.splits.train.x[:size].double(), bench.splits.train.y[:size]
+    return Batch(x, torch.nn.functional.one_hot(y, bench.data.classes).double())
+
+
+@check("direction", "At the start, updates do not point against the gradient.", "default")
+def direction(case: Case) -> str:
+    """Angles between update and gradient, layer by layer, over ten seeds."""
+    rule = case.rule
+    bench = digits_for(rule)
+    net, batch = bench.task.build_network(), first_batch(bench)
+    seeds = range(REPLICAS)
+    params, state = stacked_initial(rule, net, seeds, torch.float64, CPU)
+    probe = AlignmentProbe(rule, net, params, batch, seeds)
+    with torch.no_grad(), suitable_threads(0):
+        measured = probe.measure(params, state)
+    reference = "objective" if "objective" in measured else "loss"
+    cosines = {k: v for k, v in measured[reference].items() if k.startswith("cosine.")}
+    top = list(cosines)[-1]
+    hint = "updates are in gradient sign: the optimizer subtracts them. Turn the sign of the error"
+    for name, values in cosines.items():
+        mean, spread = float(values.mean()), float(values.std()) / sqrt(REPLICAS)
+        wrong = mean < 0 if name == top else mean < -0.1 and mean < -5 * spread
+        require(
+            not wrong,
+            f"layer {name.partition('.')[2]}'s update points against the gradient of the "
+            f"{reference}: mean cosine {mean:.2f} over {REPLICAS} seeds, angle {_degrees(mean)}",
+            hint,
+        )
+    angles = ", ".join(_degrees(float(values.mean())) for values in cosines.values())
+    return f"{bench.task.name}: {angles} to the {reference}'s gradient, layer 1 up"
+
+
+def _degrees(cosine: float) -> str:
+    return f"{math.degrees(math.acos(max(-1.0, min(1.0, cosine)))):.0f}°"
+
+
+@check("cost", "The work of an update against backprop's, counted.", "default")
+def cost(case: Case) -> str:
+    """Operations of the first step, in float32 as it runs; backprop's are autograd's."""
+    rule = case.rule
+    bench = digits_for(rule)
+    net = bench.task.build_network()
+    x, y = (tensor.float() for tensor in first_batch(bench))
+    params, state = (
+        tree_map(lambda tensor: tensor[0], part)
+        for part in stacked_initial(rule, net, [0], torch.float32, CPU)
+    )
+    noise = unstack(NoiseSource(rule.noise(net, len(x)), [0], torch.float32, CPU).at(0), 0)
+    update = partial(rule.variant(0).update, net)
+    ours = counted(update, params, State(*state), Batch(x, y), noise)
+
+    def loss(p: Params) -> Tensor:
+        return net.mean_loss(p, x, y)
+
+    theirs = counted(grad(loss), params)
+    return f"{bench.task.name}: {ours / theirs:.2g} times the operations of backprop"
+
+
+def counted(work: Callable[..., object], *given: object) -> int:
+    """Floating-point operations of the products, convolutions and solutions in it."""
+    return count(make_fx(work)(*given)).flops
+
+
+@check("digits", "Trained on digits for a few epochs, the loss falls.", "default")
+def digits(case: Case) -> str:
+    rule = case.rule
+    bench = digits_for(rule)
+    with suitable_threads(0):
+        trainer = _trainer(rule, bench, range(2))
+        outcomes = trainer.train()
+    diverged = [o.diverged_epoch for o in outcomes if o.diverged_epoch is not None]
+    require(
+        not diverged,
+        f"training on {bench.task.name} diverged in epoch {diverged[:1]}",
+        "recommend another optimizer or a smaller learning rate in `optimizer`",
+    )
+    for outcome in outcomes:
+        curve = [value for value in outcome.metrics["loss"] if value is not None]
+        require(
+            curve[-1] < curve[0],
+            f"on {bench.task.name} the loss does not fall: {curve[0]:.4f} in the first epoch, "
+            f"{curve[-1]:.4f} in epoch {len(curve)}",
+            "is the sign right? Is the learning rate recommended in `optimizer` large enough?",
+        )
+    right = [o.test_accuracy[-1] or 0.0 for o in outcomes]
+    mean = 100 * sum(right) / len(right)
+    return f"{bench.task.name}: {mean:.1f} % of the test digits after {EPOCHS} epochs"
+
+
+CHECKS = (precision, device, direction, cost, digits)

@@ -1,0 +1,1 @@
+"""Loggers: where else runs can be followed, one program per file."""

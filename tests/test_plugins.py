@@ -1,0 +1,195 @@
+"""Plugins of one's own: from a file, and from `bioplaus new` to a row in the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bioplaus import registry, tasks
+from bioplaus.cli import main
+from bioplaus.errors import BioplausError, ConfigError, PluginError
+from bioplaus.scaffold import KINDS, write_package
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test takes from a file is gone after it."""
+    monkeypatch.setattr(registry, "_FROM_FILES", {})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The file of a rule called my-rule."""
+    write_package("rule", "my-rule", tmp_path)
+    return tmp_path / "my-rule" / "bioplaus_my_rule.py"
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("seed-*.json"))]
+
+
+def test_a_rule_from_a_file_runs_and_its_record_says_so(
+    file: Path, tiny: Path, tmp_path: Path
+) -> None:
+    run = ["run", "--plugin", str(file), "--task", str(tiny), "--seeds", "1",
+           "--results", str(tmp_path / "r")]  # fmt: skip
+    done = call(*run)
+    assert done.exit_code == 0, done.output
+    (record,) = records(tmp_path / "r")
+    checksum = sha256(file.read_bytes()).hexdigest()
+    assert record["rule"] == "my-rule"
+    assert record["label"] == f"file=bioplaus_my_rule.py@{checksum[:8]}"
+    provenance = record["provenance"]
+    assert isinstance(provenance, dict)
+    assert provenance["rule"]["source"] == str(file)
+    assert provenance["rule"]["sha256"] == checksum
+    again = call(*run)
+    assert "1 record of 1 already in" in again.stderr
+    # an edited file is another rule: nothing old is taken for its result
+    file.write_text(file.read_text().replace("error / 2", "error / 3"))
+    changed = call(*run)
+    assert "already in" not in changed.stderr
+    assert len(records(tmp_path / "r")) == 2
+
+
+def test_the_record_of_an_installed_rule_names_its_source(tiny: Path, tmp_path: Path) -> None:
+    done = call("run", "--rule", "backprop", "--task", str(tiny), "--seeds", "1",
+                "--results", str(tmp_path / "r"))  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (record,) = records(tmp_path / "r")
+    provenance = record["provenance"]
+    assert isinstance(provenance, dict)
+    module = REPOSITORY / "rules" / "backprop.py"
+    assert provenance["rule"]["target"] == "bioplaus.rules.backprop:Backprop"
+    assert provenance["rule"]["sha256"] == sha256(module.read_bytes()).hexdigest()
+    assert "rule_sha256" not in record["configuration"]  # type: ignore[operator]
+
+
+def test_check_prints_a_verdict_and_its_exit_status(file: Path) -> None:
+    good = call("check", "--plugin", str(file), "--only", "purity", "--only", "direction")
+    assert good.exit_code == 0, good.output
+    assert "# my-rule: passed" in good.stdout and "2 passed, 0 failed" in good.stdout
+    text = file.read_text()
+    file.write_text(text.replace("error = fwd.error", "error = -fwd.error"))
+    bad = call("check", "my-rule", "--plugin", str(file), "--only", "direction")
+    assert bad.exit_code == 1
+    assert "# my-rule: failed" in bad.stdout and "Hint: updates are in gradient sign" in bad.stdout
+    unknown = call("check", "backprop", "--only", "puritty")
+    assert unknown.exit_code == 1
+    assert "unknown check 'puritty'; did you mean purity" in unknown.stderr
+
+
+BROKEN: list[tuple[str, Callable[[str], str], str]] = [
+    ("syntax.py", lambda text: text + "\ndef (", r"does not run: SyntaxError: .*\(line \d+\)"),
+    ("missing.py", lambda text: "import no_such_thing\n", r"No module named .*\(line 1\)"),
+    ("empty.py", lambda text: "", "defines no learning rule: derive a class from"),
+    ("plugin.txt", lambda text: text, "is not a Python file"),
+    ("taken.py", lambda text: text.replace('"my-rule"', '"backprop"'), "choose another name"),
+    ("lacking.py", lambda text: text.replace("def deltas", "def delta"), "lacks deltas: define it"),
+    ("twice.py", lambda text: text + "\n\nclass Other(MyRule):\n    pass\n", "two rules called"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), BROKEN, ids=lambda v: str(v)[:12])
+def test_a_broken_file_is_one_clear_line(
+    file: Path, name: str, change: Callable[[str], str], message: str
+) -> None:
+    from bioplaus.plugin_file import add_rules
+
+    broken = file.parent / name
+    broken.write_text(change(file.read_text()))
+    with pytest.raises(PluginError, match=message) as caught:
+        add_rules(str(broken))
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = call("run", "--plugin", str(tmp_path / "nowhere.py"))
+    assert done.exit_code == 1
+    assert "cannot read the plugin file" in done.stderr and "nowhere.py" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["My", "my_rule", "-a", "a--b", "a/b", "", "x" * 61])
+def test_a_bad_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no name for a rule"):
+        write_package("rule", name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("rule", "backprop"), ("dataset", "digits"), ("task", "digits-mlp")]
+)
+def test_a_name_that_is_taken_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="already: choose another name"):
+        write_package(kind, name, tmp_path)
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    write_package("rule", "mine", tmp_path)
+    with pytest.raises(ConfigError, match="is there already"):
+        write_package("dataset", "mine", tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BioplausError, match="cannot write"):
+        write_package("rule", "mine", tmp_path / "file")
+
+
+def test_a_task_plugin_without_its_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.add(registry.Plugin("task", "lost", "bioplaus.suites_of_nobody", "lost 1.0"))
+    assert "broken: the task 'lost' from lost 1.0" in tasks.description("lost")
+    assert call("list", "tasks").exit_code == 0
+
+
+def commands(readme: Path) -> list[str]:
+    """The commands of a written README's first sh block."""
+    return readme.read_text().split("```sh\n")[1].split("```")[0].splitlines()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_new_to_a_row_of_the_report(
+    kind: str, fresh: Callable[[str, Path], str], tmp_path: Path
+) -> None:
+    """The commands of the README that `bioplaus new` writes, as they stand there."""
+    name = f"my-{kind}"
+    fresh(f"bioplaus new {kind} {name}", tmp_path)
+    package = tmp_path / name
+    seen = {}
+    for command in commands(package / "README.md"):
+        if command.startswith("bioplaus run"):
+            command += " --seeds 1 --epochs 1"
+        seen[shlex.split(command)[1]] = fresh(command, package)
+    assert f"{name}\t" in seen["list"] and f"bioplaus-{name} 0.1.0" in seen["list"]
+    if kind == "rule":
+        assert f"# {name}: passed" in seen["check"]
+        listed = fresh("bioplaus show my-rule", package)
+        assert "backprop with every error halved" in listed
+    text = fresh("bioplaus report --format csv", package)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    found = {(row["rule"], row["task"]) for row in rows}
+    expected = {
+        "rule": {("my-rule", "digits-square"), ("backprop", "digits-square")},
+        "dataset": {("backprop", "my-dataset-mlp")},
+        "task": {("backprop", "my-task")},
+    }
+    assert found == expected[kind]
+    if "html" in registry.names("report"):
+        fresh("bioplaus report --format html -o board.html", package)
+        board = (package / "board.html").read_text()
+        assert all(rule in board for rule, _ in found)
+    tests = fresh(
+        "python -m pytest -q -p no:cacheprovider -k 'purity or splits or network'", package
+    )
+    assert "passed" in tests and "failed" not in tests
