@@ -76,8 +76,8 @@ def solve_rows_refined(
 
 def _refine(matrix: Tensor, rows: Tensor, gram: Tensor | None) -> tuple[Tensor, Tensor]:
     """Jacobi's iteration on the normal equations W^T W y = W^T row."""
-    norms = matrix.square().sum(0) if gram is None else torch.diagonal(gram)
-    scale = norms.reciprocal()
+    # not the Gram matrix's diagonal: compiled, every use would gather it anew
+    scale = matrix.square().sum(0).reciprocal()
     target = rows @ matrix
     y = target * scale
     corrections: list[Tensor] = []
@@ -86,9 +86,13 @@ def _refine(matrix: Tensor, rows: Tensor, gram: Tensor | None) -> tuple[Tensor, 
         corrections.append((target - product) * scale)
         y = y + corrections[-1]
     # corrections fall geometrically: the next one is what is still missing
-    last, before = corrections[-1].square().sum(), corrections[-2].square().sum()
-    tiny = torch.finfo(y.dtype).tiny
-    return y, last / (before * y.square().sum()).sqrt().clamp_min(tiny)
+    last, before, size = (_squared(t) for t in (corrections[-1], corrections[-2], y))
+    return y, last / (before * size).sqrt().clamp_min(torch.finfo(y.dtype).tiny)
+
+
+def _squared(rows: Tensor) -> Tensor:
+    """Squared norm; along the rows first, which vectorises better for stacks when compiled."""
+    return rows.square().sum(-1).sum()
 
 
 @torch.library.custom_op("bioplaus::resolve_lost", mutates_args=())

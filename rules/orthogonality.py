@@ -52,7 +52,8 @@ def orthogonality_grad(
         scaled = 4 * strength * w
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            grad = torch.addmm(scaled * torch.diagonal(gram), scaled, gram, beta=-1)
+            # gram's diagonal, summed anew: compiled, every use of it would be a gather
+            grad = torch.addmm(scaled * w.square().sum(0), scaled, gram, beta=-1)
         else:
             grad = torch.addmm(scaled, w @ w.T, scaled, beta=-1)
         parts.append({"weight": grad.reshape(p["weight"].shape)})
