@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def report(
     if output is None and on_terminal() and not registry.load("report", form).for_terminals:
         raise BioplausError(f"{form} is a file to open, not text to read here; add -o board.{form}")
     found = Store(results).read_all(rules, tasks)
+    gc.freeze()  # these millions of objects last as long as the process: no garbage among them
     for line in found.damaged:
         click.echo(f"Warning: {line}", err=True)
     if not found.records:
