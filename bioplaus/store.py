@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import os
 import tempfile
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from bioplaus.errors import RecordError
+from bioplaus.garbage import collection_paused
 from bioplaus.index import Index, stamps_of
 from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest, seed_key
 
@@ -82,7 +81,7 @@ class Store:
                 f"there is no results folder {self.folder}; `bioplaus run` makes one, "
                 "or name another with --results DIR"
             )
-        with _no_collection():
+        with collection_paused():
             items = self._items(self._names(rules, tasks), whole=not (rules or tasks))
             records = [i for i in items if isinstance(i, Record)]
             tunings = [i for i in items if isinstance(i, Tuning)]
@@ -152,18 +151,6 @@ def _entries(folder: str | Path, wanted: Sequence[str] = ()) -> list[os.DirEntry
             return [entry for entry in entries if not wanted or entry.name in wanted]
     except (NotADirectoryError, PermissionError, FileNotFoundError):
         return []
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Millions of new numbers would set off Python's search for garbage again and again."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def read_item(path: Path) -> Record | Tuning | Failure:
