@@ -76,14 +76,14 @@ class Cell:
         """The seeds that diverged."""
         return [r.seed for r in self.records if r.status == "diverged"]
 
-    @property
+    @cached_property
     def absent(self) -> list[int]:
         """Seeds that trained with these, but have no record or no test accuracy here."""
         launched: set[int] = set()
         for record in self.records:
             together = record.provenance.get("seeds_together")
             if isinstance(together, list):
-                launched |= {s for s in together if isinstance(s, int)}
+                launched.update(s for s in together if isinstance(s, int))
         return sorted((launched | {r.seed for r in self.records}) - self.scores().keys())
 
     @property

@@ -1,99 +1,161 @@
 """A disposable index of large results folders: what was read and checked once, ready to use.
 
 It stands in the user's cache, not among the results: the records remain the truth, and a
-folder from somebody else brings none. An entry counts only while its file has the size and
-the time of change that it had. Deleting an index costs one slow read.
+folder from somebody else brings none. An entry counts only while its file is the one that
+was read: size, times of change and inode. What is damaged is made anew. Where there can be
+no index, and after deleting one, a folder takes longer to read, and that is all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sqlite3
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
-from pydantic_core import from_json
+from bioplaus.packing import PARTS, Damaged, Packed, Unpacker, pack
+from bioplaus.records import Record
 
-from bioplaus.records import Curves, Record, RuleCard, Timing
-
-_TABLE = """
+_TABLES = f"""
+create table if not exists part (id blob primary key, content blob) without rowid;
 create table if not exists record (
-    path text primary key, size integer, changed integer,
-    head blob, layout blob, numbers blob
-) without rowid
+    path text primary key, stamp text, head blob,
+    {", ".join(f"{name} blob" for name in PARTS)},
+    numbers blob, checksum integer
+) without rowid;
 """
+_ADD = f"insert or replace into record values ({', '.join('?' * (len(PARTS) + 5))})"
+_UNUSED = "delete from part where id not in (" + " union ".join(
+    f"select {name} from record" for name in PARTS
+) + ")"  # fmt: skip
 _BATCH = 5000
+_VERSION = 2
+"""Of this layout of tables."""
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+"""Errors that say nothing against the index itself."""
+
+_T = TypeVar("_T")
 
 
 class Stamp(NamedTuple):
     """What tells a file from its changed self."""
 
     size: int
+    modified: int
+    """Nanoseconds, as a program may set it."""
     changed: int
-    """Nanoseconds, the file system's time."""
+    """Nanoseconds, as only the file system sets it."""
+    inode: int
 
-    @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """Of a file as it is; OSError where there is none."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
+    @property
+    def text(self) -> str:
+        """For a database: an inode may exceed its integers."""
+        return " ".join(map(str, self))
+
+
+def stamps_of(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
+    """The stamps of files as they are, by name in the folder, without those that are gone."""
+    found = {}
+    for name in names:
+        try:
+            status = os.stat(os.path.join(folder, name))
+        except OSError:
+            continue
+        found[name] = Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return found
 
 
 class Index:
-    """The records of one results folder, by path relative to it."""
+    """The records of one results folder, by path relative to it; never an error."""
 
     def __init__(self, folder: Path) -> None:
-        """Open it, or make an empty one; sqlite3.Error or OSError where that fails."""
-        path = index_path(folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open(path)
-        except sqlite3.DatabaseError:
-            path.unlink(missing_ok=True)
-            self._open(path)
+        self._folder = folder
 
-    def _open(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, timeout=1.0)
-        self._database.execute("pragma synchronous = off")
-        self._database.execute(_TABLE)
-
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def find(self, stamps: Mapping[str, Stamp]) -> Iterator[tuple[str, Record]]:
+    def find(self, stamps: Mapping[str, Stamp]) -> dict[str, Record]:
         """The records of those files that are as they were when they were added."""
-        query = "select path, size, changed, head, layout, numbers from record"
-        with closing(self._database.execute(query)) as rows:
-            for path, size, changed, head, layout, numbers in rows:
-                if stamps.get(path) == (size, changed):
-                    yield path, _unpacked(head, layout, numbers)
+        return self._with(lambda database: dict(_found(database, stamps))) or {}
 
-    def add(self, found: Iterable[tuple[str, Stamp, Record]]) -> None:
-        """Remember records that were read and checked."""
-        rows = ((path, *stamp, *_packed(record)) for path, stamp, record in found)
-        while batch := list(islice(rows, _BATCH)):
-            with self._database:
-                self._database.executemany(
-                    "insert or replace into record values (?, ?, ?, ?, ?, ?)", batch
-                )
+    def update(
+        self,
+        new: Iterable[tuple[str, Stamp, Record]],
+        there: Mapping[str, Stamp] | None = None,
+    ) -> None:
+        """Remember records that were read and checked; forget those not `there`, if given."""
 
-    def forget(self, stamps: Mapping[str, Stamp]) -> None:
-        """Drop what is not among these files any more."""
-        known = [row[0] for row in self._database.execute("select path from record")]
-        gone = [(path,) for path in known if path not in stamps]
-        if gone:
-            with self._database:
-                self._database.executemany("delete from record where path = ?", gone)
+        def write(database: sqlite3.Connection) -> None:
+            _add(database, new)
+            if there is not None:
+                _forget(database, there)
+
+        self._with(write)
+
+    def _with(self, use: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What `use` makes of the database; None where there is none or it is damaged."""
+        try:
+            path = index_path(self._folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with closing(sqlite3.connect(path, timeout=5.0)) as database:
+                    database.execute("pragma synchronous = off")
+                    database.executescript(_TABLES)
+                    return use(database)
+            except (sqlite3.Error, Damaged) as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNAVAILABLE:
+                    path.unlink(missing_ok=True)
+        except OSError:
+            pass
+        return None
+
+
+def _found(
+    database: sqlite3.Connection, stamps: Mapping[str, Stamp]
+) -> Iterator[tuple[str, Record]]:
+    unpack = Unpacker(dict(database.execute("select id, content from part")))
+    for path, stamp, head, *parts, numbers, checksum in database.execute("select * from record"):
+        wanted = stamps.get(path)
+        if wanted is not None and wanted.text == stamp:
+            packed = Packed(head, parts, numbers)
+            if packed.checksum(path + stamp) != checksum:
+                raise Damaged
+            yield path, unpack(packed)
+
+
+def _add(database: sqlite3.Connection, new: Iterable[tuple[str, Stamp, Record]]) -> None:
+    stored: set[bytes] = set()
+    while batch := list(islice(new, _BATCH)):
+        rows = []
+        parts: dict[bytes, bytes] = {}
+        for path, stamp, record in batch:
+            try:
+                packed, contents = pack(record)
+            except ValueError:
+                continue  # content that JSON in UTF-8 cannot hold: read again each time
+            checksum = packed.checksum(path + stamp.text)
+            rows.append((path, stamp.text, packed.head, *packed.parts, packed.numbers, checksum))
+            parts |= contents
+        with database:
+            missing = [item for item in parts.items() if item[0] not in stored]
+            database.executemany("insert or ignore into part values (?, ?)", missing)
+            database.executemany(_ADD, rows)
+        stored |= parts.keys()
+
+
+def _forget(database: sqlite3.Connection, there: Mapping[str, Stamp]) -> None:
+    known = [row[0] for row in database.execute("select path from record")]
+    gone = [(path,) for path in known if path not in there]
+    if gone:
+        with database:
+            database.executemany("delete from record where path = ?", gone)
+            database.execute(_UNUSED)
 
 
 def index_path(folder: Path) -> Path:
@@ -101,51 +163,6 @@ def index_path(folder: Path) -> Path:
     from platformdirs import user_cache_path
 
     layout = json.dumps(Record.model_json_schema(by_alias=True), sort_keys=True)
-    name = hashlib.sha256(f"{os.path.realpath(folder)}\n{layout}".encode()).hexdigest()
+    text = f"{os.path.realpath(folder)}\n{_VERSION}\n{layout}"
+    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
     return user_cache_path("bioplaus") / "indexes" / f"{name[:32]}.sqlite"
-
-
-def _packed(record: Record) -> tuple[bytes, bytes, bytes]:
-    """A record as JSON without its curves, where the curves are, and their numbers.
-
-    Numbers are float64, NaN for null: a sound record holds none that is not finite.
-    """
-    content = record.model_dump(mode="json", by_alias=False)
-    layout: list[object] = []
-    numbers = array("d")
-
-    def take(value: Any) -> object:
-        if isinstance(value, dict):
-            return {name: take(inner) for name, inner in value.items()}
-        nulls = None in value
-        layout.append([len(value), nulls])
-        numbers.extend(math.nan if v is None else v for v in value)
-        return len(layout) - 1
-
-    places = take(content.pop("curves"))
-    head = json.dumps(content, separators=(",", ":")).encode()
-    return head, json.dumps([places, layout], separators=(",", ":")).encode(), numbers.tobytes()
-
-
-def _unpacked(head: bytes, layout: bytes, numbers: bytes) -> Record:
-    content = from_json(head)
-    places, parts = from_json(layout)
-    flat = memoryview(numbers).cast("d")
-    curves: list[Any] = []
-    start = 0
-    for length, nulls in parts:
-        curve = flat[start : start + length].tolist()
-        start += length
-        curves.append([None if v != v else v for v in curve] if nulls else curve)
-
-    def put(place: Any) -> Any:
-        if isinstance(place, dict):
-            return {name: put(inner) for name, inner in place.items()}
-        return curves[place]
-
-    # checked when it was added: building without validation is what the index is for
-    content["curves"] = Curves.model_construct(**put(places))
-    content["timing"] = Timing.model_construct(**content["timing"])
-    if content["card"] is not None:
-        content["card"] = RuleCard.model_validate(content["card"])
-    return Record.model_construct(**content)

@@ -29,6 +29,22 @@ Number = Annotated[
 ]
 """A float, or null where it is not finite or was not measured."""
 
+
+def _nulled(values: Any) -> Any:
+    """The list with null for what is not finite, in one call for all of it."""
+    if not isinstance(values, list | tuple):
+        return values
+    try:
+        if all(map(math.isfinite, values)):
+            return values
+    except (TypeError, OverflowError):
+        pass  # a null, or what the list's own check will name
+    return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
+
+
+Numbers = Annotated[list[Annotated[float | None, Field(strict=True)]], BeforeValidator(_nulled)]
+"""A list of `Number`, checked as a whole: most of a record is such lists."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 """A name that cannot leave its folder."""
 
@@ -40,12 +56,12 @@ class _Part(BaseModel):
 class Curves(_Part):
     """One number per epoch trained; null where it was not finite or not measured."""
 
-    metrics: dict[str, list[Number]] = Field(
+    metrics: dict[str, Numbers] = Field(
         description="epoch means of what the rule reports at each step; always `loss`"
     )
-    validation_accuracy: list[Number]
-    test_accuracy: list[Number]
-    alignment: dict[str, dict[str, list[Number]]] = Field(
+    validation_accuracy: Numbers
+    test_accuracy: Numbers
+    alignment: dict[str, dict[str, Numbers]] = Field(
         description="reference (`loss`, `objective`) -> `cosine.L` and `norm_ratio.L` of layer "
         "L's update against that gradient, on the probe batch, after each epoch"
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -62,14 +63,34 @@ def mean_interval(values: ArrayLike) -> Estimate:
     if len(x) == 1:
         return Estimate(mean, math.nan, math.nan, 1)
     if len(x) >= MANY and np.ptp(x) > 0:
-        from scipy.stats import bootstrap
-
-        found = bootstrap(
-            (x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, rng=_rng(), method="BCa"
-        ).confidence_interval
-        return Estimate(mean, float(found.low), float(found.high), len(x))
+        return Estimate(mean, *_bca(x), len(x))
     half = _t_quantile(len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return Estimate(mean, mean - half, mean + half, len(x))
+
+
+def _bca(x: Floats) -> tuple[float, float]:
+    """The BCa interval of a mean (Efron 1987, JASA 82, 171-185).
+
+    The numbers of `scipy.stats.bootstrap`, without its overhead for thousands of cells: the
+    mean's jackknife has a closed form, and as many scores are always drawn alike.
+    """
+    from scipy.special import ndtr, ndtri
+
+    mean = x.mean()
+    d = x - mean
+    draws = d[_draws(len(x))].mean(1)
+    tied = np.abs(draws) <= _ROUNDING
+    bias = ndtri(np.mean(tied / 2 + (~tied & (draws < 0))))
+    acceleration = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
+    shifted = bias + ndtri(_TAILS)
+    low, high = np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return float(mean + low), float(mean + high)
+
+
+@lru_cache(maxsize=8)
+def _draws(n: int) -> NDArray[np.int64]:
+    """Which of n scores each resample takes, (RESAMPLES, n)."""
+    return _rng().integers(0, n, (RESAMPLES, n))
 
 
 def mean_bands(rows: Floats) -> tuple[Floats, Floats, Floats]:

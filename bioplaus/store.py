@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from bioplaus.errors import RecordError
-from bioplaus.index import Index, Stamp
+from bioplaus.garbage import collection_paused
+from bioplaus.index import Index, stamps_of
 from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest, seed_key
 
 MAX_BYTES = 64 * 2**20
@@ -31,7 +31,7 @@ class Store:
 
     def path(self, task: str, rule: str, cell: str, seed: int) -> Path:
         """Where that record is, or would be."""
-        return self.folder / task / rule / cell[:16] / f"seed-{seed:04d}.json"
+        return self.folder.joinpath(task, rule, cell[:16], f"seed-{seed:04d}.json")
 
     def check_writable(self) -> None:
         """RecordError where a record could not be written: better before a run than after."""
@@ -73,31 +73,24 @@ class Store:
         """All there is, of some rules and tasks only where given, and what was wrong with others.
 
         Sorted by task, rule, label, cell and seed. A failure is left out once all its seeds
-        have records. RecordError for a folder that is not there.
+        have records. RecordError for a folder that is not there. Treat it as read-only: what
+        records have in common they may share.
         """
         if not self.folder.is_dir():
             raise RecordError(
                 f"there is no results folder {self.folder}; `bioplaus run` makes one, "
                 "or name another with --results DIR"
             )
-        records: list[Record] = []
-        tunings: list[Tuning] = []
-        failures: list[Failure] = []
-        damaged = []
-        for item in self._items(list(self.files(rules, tasks)), whole=not (rules or tasks)):
-            match item:
-                case str():
-                    damaged.append(item)
-                case Record():
-                    records.append(item)
-                case Tuning():
-                    tunings.append(item)
-                case Failure():
-                    failures.append(item)
-        records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
-        tunings.sort(key=lambda t: (t.task, t.rule, t.key))
-        there = {(r.cell, r.seed) for r in records}
+        with collection_paused():
+            items = self._items(self._names(rules, tasks), whole=not (rules or tasks))
+            records = [i for i in items if isinstance(i, Record)]
+            tunings = [i for i in items if isinstance(i, Tuning)]
+            failures = [i for i in items if isinstance(i, Failure)]
+            records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
+            tunings.sort(key=lambda t: (t.task, t.rule, t.key))
+            there = {(r.cell, r.seed) for r in records}
         open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+        damaged = [i for i in items if isinstance(i, str)]
         return ResultSet(records, tunings, damaged, sorted(open_, key=lambda f: (f.task, f.rule)))
 
     def read(self, path: Path) -> Record | Tuning | Failure:
@@ -107,65 +100,57 @@ class Store:
             raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
         return item
 
-    def _items(self, paths: list[Path], whole: bool) -> Iterator[Record | Tuning | Failure | str]:
+    def _items(self, names: Sequence[str], whole: bool) -> list[Record | Tuning | Failure | str]:
         """What the files hold, or what is wrong with them; through an index where there are many.
 
         `whole`: these are all files of the folder.
         """
-        if len(paths) >= INDEXED_FROM:
-            try:
-                yield from self._indexed(paths, whole)
-                return
-            except (sqlite3.Error, OSError):
-                pass  # an index is a convenience: without it, this only takes longer
-        for path in paths:
-            yield self._read_or_reason(path)
+        if len(names) < INDEXED_FROM:
+            return [self._read_or_reason(name) for name in names]
+        index = Index(self.folder)
+        stamps = stamps_of(self.folder, names)
+        known = index.find(stamps)
+        rest = {name: self._read_or_reason(name) for name in names if name not in known}
+        index.update(
+            ((n, stamps[n], i) for n, i in rest.items() if n in stamps and isinstance(i, Record)),
+            there=stamps if whole else None,
+        )
+        return [*known.values(), *rest.values()]
 
-    def _read_or_reason(self, path: Path) -> Record | Tuning | Failure | str:
+    def _read_or_reason(self, name: str) -> Record | Tuning | Failure | str:
         try:
-            return self.read(path)
+            return self.read(self.folder / name)
         except RecordError as error:
             return str(error)
 
-    def _indexed(self, paths: list[Path], whole: bool) -> Sequence[Record | Tuning | Failure | str]:
-        """The same with what is in the index taken from there, and the rest added to it."""
-        names = {str(path.relative_to(self.folder)): path for path in paths}
-        stamps = {name: Stamp.of(path) for name, path in names.items()}
-        with Index(self.folder) as index, _no_collection():
-            known = dict(index.find(stamps))
-            rest = {
-                name: self._read_or_reason(path)
-                for name, path in names.items()
-                if name not in known
-            }
-            index.add(
-                (name, stamps[name], item)
-                for name, item in rest.items()
-                if isinstance(item, Record)
-            )
-            if whole:
-                index.forget(stamps)
-        return [*known.values(), *rest.values()]
-
     def files(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> Iterator[Path]:
         """Every file of a known kind, sorted, of some rules and tasks only where given."""
-        patterns = ("*/*/*/seed-*.json", "*/*/*/failure.json", "*/*/tuning-*.json")
-        for path in sorted(path for pattern in patterns for path in self.folder.glob(pattern)):
-            task, rule = path.relative_to(self.folder).parts[:2]
-            if (not rules or rule in rules) and (not tasks or task in tasks):
-                yield path
+        return (self.folder / name for name in self._names(rules, tasks))
+
+    def _names(self, rules: Sequence[str], tasks: Sequence[str]) -> list[str]:
+        """The same, relative to the folder: a path for each would cost more than its file."""
+        found = []
+        for task in _entries(self.folder, tasks):
+            for rule in _entries(task.path, rules):
+                for inner in _entries(rule.path):
+                    place = f"{task.name}/{rule.name}/{inner.name}"
+                    if fnmatchcase(inner.name, "tuning-*.json"):
+                        found.append(place)
+                        continue
+                    for file in _entries(inner.path):
+                        name = file.name
+                        if name == "failure.json" or fnmatchcase(name, "seed-*.json"):
+                            found.append(f"{place}/{name}")
+        return sorted(found, key=lambda name: name.split("/"))
 
 
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Millions of new numbers would set off Python's search for garbage again and again."""
-    before = gc.isenabled()
-    gc.disable()
+def _entries(folder: str | Path, wanted: Sequence[str] = ()) -> list[os.DirEntry[str]]:
+    """What is in a folder, of some names only where given; nothing where it is none to read."""
     try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not wanted or entry.name in wanted]
+    except (NotADirectoryError, PermissionError, FileNotFoundError):
+        return []
 
 
 def read_item(path: Path) -> Record | Tuning | Failure:
@@ -207,7 +192,7 @@ def _read(path: Path, model: type[_M]) -> _M:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
-        content = json.loads(path.read_bytes())
+        content = _parsed(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: skipped, {error.strerror}") from None
     except (ValueError, RecursionError):
@@ -223,6 +208,14 @@ def _read(path: Path, model: type[_M]) -> _M:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "record"
         raise RecordError(f"{path}: skipped, damaged ({where}: {first['msg']})") from None
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON, by the faster parser; what that refuses, the standard library's decides on."""
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return json.loads(text)
 
 
 def _digest(path: Path, item: Record | Tuning | Failure) -> str:

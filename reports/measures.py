@@ -46,23 +46,19 @@ def accuracy_curve(cell: Cell) -> Band:
 
 def layers(cell: Cell) -> list[str]:
     """The layers that were probed, from the input up, as the records name them."""
-    found = {
-        name.partition(".")[2]
-        for r in cell.records
-        for name in r.curves.alignment.get("loss", {})
-        if name.startswith("cosine.")
-    }
-    return sorted(found, key=lambda l: (int(l), "") if l.isdecimal() else (math.inf, l))
+    found = {tuple(r.curves.alignment.get("loss", ())) for r in cell.records}
+    names = {n.removeprefix("cosine.") for ns in found for n in ns if n.startswith("cosine.")}
+    return sorted(names, key=lambda l: (int(l), "") if l.isdecimal() else (math.inf, l))
 
 
 def final_alignment(cell: Cell) -> Band:
     """Cosine with the loss gradient after the last epoch, for each of `layers`."""
-    names = layers(cell)
-    rows = np.full((len(cell.records), len(names)), np.nan)
-    for row, record in zip(rows, cell.records, strict=True):
-        for i, layer in enumerate(names):
-            row[i] = next(iter(_cosine(record, layer)[-1:]), math.nan)
-    return Band(*mean_bands(rows))
+    curves = [f"cosine.{layer}" for layer in layers(cell)]
+    rows = [
+        [next(iter(found.get(curve, ())[-1:]), None) for curve in curves]
+        for found in (r.curves.alignment.get("loss", {}) for r in cell.records)
+    ]
+    return Band(*mean_bands(np.array(rows, dtype=np.float64)))
 
 
 def alignment_curve(cell: Cell) -> Band:
@@ -94,8 +90,9 @@ def steps_to(cell: Cell, target: float) -> StepsToTarget:
     per_epoch = steps_per_epoch(cell)
     steps = []
     for record in cell.records:
-        hits = np.flatnonzero(_numbers(record.curves.test_accuracy) >= target)
-        steps.append(float((hits[0] + 1) * per_epoch) if len(hits) else math.inf)
+        curve = enumerate(record.curves.test_accuracy, start=1)
+        first = (epoch for epoch, v in curve if v is not None and v >= target)
+        steps.append(float(next(first, math.inf) * per_epoch))
     reached = sum(map(math.isfinite, steps))
     if not per_epoch:
         return StepsToTarget(math.nan, reached, len(steps))

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from bioplaus.aggregate import Aggregate
 from bioplaus.comparison import Board, Cell
 from bioplaus.records import Record, RuleCard, Tuning
@@ -164,10 +166,13 @@ OWN = ("command", "seeds_together")
 
 def environments(records: Sequence[Record]) -> list[tuple[int, list[tuple[str, str]]]]:
     """(records, facts) for each environment that records were made in, the commonest first."""
-    counted: Counter[str] = Counter()
+    written: Counter[bytes] = Counter()
     for record in records:
         facts = {k: v for k, v in record.provenance.items() if k not in OWN}
-        counted[json.dumps(facts, sort_keys=True)] += 1
+        written[to_json(facts, inf_nan_mode="constants")] += 1
+    counted: Counter[str] = Counter()
+    for content, n in written.items():
+        counted[json.dumps(json.loads(content), sort_keys=True)] += n
     found = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return [
         (n, [(plain(k.replace("_", " ")), _word(v)) for k, v in json.loads(text).items()])

@@ -52,21 +52,23 @@ def report(
     Accuracies in csv and json are fractions. Damaged records are named on standard error
     and left out.
     """
+    from bioplaus.garbage import collection_paused
     from bioplaus.store import Store
 
     if output is None and on_terminal() and not registry.load("report", form).for_terminals:
         raise BioplausError(f"{form} is a file to open, not text to read here; add -o board.{form}")
-    found = Store(results).read_all(rules, tasks)
-    for line in found.damaged:
-        click.echo(f"Warning: {line}", err=True)
-    if not found.records:
-        wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
-        raise RecordError(
-            f"no records in {results}"
-            + (f" for {wanted}" if wanted else "")
-            + "; `bioplaus run --rule gaitprop` makes some"
-        )
-    text = rendered(found, form)
+    with collection_paused():
+        found = Store(results).read_all(rules, tasks)
+        for line in found.damaged:
+            click.echo(f"Warning: {line}", err=True)
+        if not found.records:
+            wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
+            raise RecordError(
+                f"no records in {results}"
+                + (f" for {wanted}" if wanted else "")
+                + "; `bioplaus run --rule gaitprop` makes some"
+            )
+        text = rendered(found, form)
     if output is None:
         click.echo(text, nl=False)
         return
