@@ -20,7 +20,6 @@ from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 
-
 # a thread that waits in a busy loop takes the core from the one it waits for, wherever another
 # program wants a core too; OpenMP reads this when torch is loaded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
