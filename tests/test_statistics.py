@@ -177,6 +177,13 @@ def test_interquartile_mean_drops_a_quarter_on_both_sides() -> None:
     assert found.low <= found.value <= found.high and found.n == 8
 
 
+@pytest.mark.parametrize("n", [1, 3, 7, 20])
+def test_interquartile_mean_is_scipys_trimmed_mean(n: int) -> None:
+    x = np.random.default_rng(n).random(n)
+    expected = scipy.stats.trim_mean(x, 0.25)
+    assert interquartile_mean([x]).value == pytest.approx(expected, rel=1e-14)
+
+
 def test_interquartile_mean_resamples_within_tasks() -> None:
     """Tasks without spread leave nothing to chance, however far apart they are."""
     found = interquartile_mean([[0.1] * 4, [0.5] * 4, [0.9] * 4])
