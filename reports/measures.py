@@ -29,6 +29,8 @@ class Band(NamedTuple):
 
 def plain(text: str) -> str:
     """The text without control characters, as one line."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " for c in text)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioplaus.statistics import (
+    RESAMPLES,
     holm,
     interquartile_mean,
     mean_bands,
@@ -47,6 +48,22 @@ def test_many_seeds_have_a_bca_interval() -> None:
     assert found.high - found.value > found.value - found.low, "follows the skew; t would not"
     assert mean_interval(x) == found, "the same numbers each time"
     assert mean_interval([0.5] * 30) == (0.5, 0.5, 0.5, 30)
+
+
+@pytest.mark.parametrize("n", [20, 33, 64])
+def test_the_bca_interval_is_scipys(n: int) -> None:
+    x = np.random.default_rng(n).beta(9, 2, size=n)
+    other = scipy.stats.bootstrap(
+        (x,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert mean_interval(x)[1:3] == pytest.approx((other.low, other.high), rel=1e-12)
+
+
+def test_rounding_decides_no_ties_of_the_bca_interval() -> None:
+    # of 20 scores on a coarse grid many resamples have the very mean of the scores
+    x = np.random.default_rng(3).integers(80, 90, size=20)
+    found, exact = mean_interval(x / 100), mean_interval(x)
+    assert [100 * v for v in found[:3]] == pytest.approx(exact[:3], rel=1e-12)
 
 
 def test_one_score_has_no_interval_and_none_no_mean() -> None:
@@ -158,6 +175,13 @@ def test_interquartile_mean_drops_a_quarter_on_both_sides() -> None:
     found = interquartile_mean([[0.0, 0.3, 0.5, 0.9], [0.1, 0.4, 0.6, 1.0]])
     assert found.value == pytest.approx(0.45)
     assert found.low <= found.value <= found.high and found.n == 8
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 20])
+def test_interquartile_mean_is_scipys_trimmed_mean(n: int) -> None:
+    x = np.random.default_rng(n).random(n)
+    expected = scipy.stats.trim_mean(x, 0.25)
+    assert interquartile_mean([x]).value == pytest.approx(expected, rel=1e-14)
 
 
 def test_interquartile_mean_resamples_within_tasks() -> None:
