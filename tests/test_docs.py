@@ -82,6 +82,8 @@ def shortened(line: str) -> str:
         return f"{command} --task digits-square --trials 2 --epochs 1"
     if command.startswith("bioplaus bench quick") and "--dry-run" not in command:
         return command.replace("quick", "tiny.toml")
+    if command.startswith("bioplaus speed"):
+        return f"{command} --replicas 1 --compile off"
     if command == "bioplaus check my-rule":
         return f"{command} --only purity"
     return command
