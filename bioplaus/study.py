@@ -1,10 +1,10 @@
 """Which configurations a tuning tries: Optuna's search, made to survive being killed.
 
 Trials are asked for in waves, each chosen from the results of whole waves before it, by a
-sampler seeded with the tuning's key and the trial's number. So what is tried depends on
-nothing but the plan and the results: not on how often it was interrupted, or in which
-order the trials of a wave ended. The first wave is the default and points that fill the
-space evenly (Halton's sequence, scrambled); later ones are Optuna's tree-structured
+sampler seeded with the tuning's key, the trial's number and the parameter. So what is tried
+depends on nothing but the plan and the results: not on how often it was interrupted, or in
+which order the trials of a wave ended. The first wave is the default and points that fill
+the space evenly (Halton's sequence, scrambled); later ones are Optuna's tree-structured
 Parzen estimator.
 """
 
@@ -71,12 +71,25 @@ class Study:
         if start == end:
             return []
         while sum(t.state != optuna.trial.TrialState.WAITING for t in self._found()) < end:
-            number = sum(t.state != optuna.trial.TrialState.WAITING for t in self._found())
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=_seed(self._key, number), n_startup_trials=1
-            )
-            self._study.ask(self._distributions)
-        return [(t.number, self._settings(t)) for t in self._found() if start <= t.number < end]
+            self._study.ask()
+        for trial in self._found()[start:end]:
+            if not trial.state.is_finished():
+                self._complete(trial)
+        return [(t.number, self._settings(t)) for t in self._found()[start:end]]
+
+    def _complete(self, found: optuna.trial.FrozenTrial) -> None:
+        """Choose what was not chosen yet: a process may be killed between any two parameters.
+
+        Each has a seed of its own, so that it is the same whichever were there already.
+        """
+        optuna = load_optuna()
+        for name, distribution in self._distributions.items():
+            if name not in found.params:
+                self._study.sampler = optuna.samplers.TPESampler(
+                    seed=_seed(self._key, f"{found.number}/{name}"), n_startup_trials=1
+                )
+                trial = optuna.trial.Trial(self._study, found._trial_id)
+                trial._suggest(name, distribution)
 
     def is_done(self, number: int) -> bool:
         """Whether that trial was told."""
@@ -208,8 +221,8 @@ def _rounded(value: object) -> object:
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
-def _seed(key: str, number: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{key}/{number}".encode()).digest()[:4], "big")
+def _seed(key: str, what: int | str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{key}/{what}".encode()).digest()[:4], "big")
 
 
 def _note(number: int) -> str:

@@ -2,7 +2,7 @@
 
 Every registered rule, on the first small network that it supports, through the harness's
 own step. The bound is 1e-12 in float64 and 1e-5 in float32, times the largest condition
-number of the network's weights where the rule inverts them.
+number of what the rule inverts, where it does: a layer's weights and slopes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def bound(name: str, dtype: torch.dtype) -> float:
     if rule.plausibility.weight_transport != "inverse":
         return BOUNDS[dtype]
     weights = (net.layers[l].matrix(net.at(start(name), l)) for l in range(net.depth))
-    return BOUNDS[dtype] * max(float(torch.linalg.cond(w)) for w in weights if w is not None)
+    slopes = 10  # of the leaky units, 1 and 0.1: the condition number of D
+    return (
+        BOUNDS[dtype] * slopes * max(float(torch.linalg.cond(w)) for w in weights if w is not None)
+    )
 
 
 @cache

@@ -321,3 +321,37 @@ def test_missing_data_is_the_data_sets_error(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(registry.load("dataset", "digits"), "load", missing)
     with pytest.raises(DataError, match="not here"):
         task.load_training_data()
+
+
+def test_a_trial_whose_parameters_were_half_chosen_is_completed_the_same(tmp_path: Path) -> None:
+    """As after a kill between two parameters, in the first wave and in a later one."""
+    from bioplaus.search import LogUniform, Uniform
+    from bioplaus.study import FIRST_WAVE, Study
+
+    space = {"optimizer.lr": LogUniform(1e-4, 1e-2), "ortho": Uniform(0.0, 1.0)}
+    start = {"optimizer.lr": 1e-3, "ortho": 0.1}
+
+    def opened(name: str) -> Study:
+        return Study("key", space, start, FIRST_WAVE + 2, tmp_path / name)
+
+    def finish(study: Study, wave: list[tuple[int, dict[str, object]]]) -> None:
+        for number, settings in wave:
+            accuracy = 0.1 + 0.05 * number
+            study.tell(finished_trial(number, settings, [accuracy]))
+
+    whole = opened("whole")
+    first = whole.next_wave()
+    finish(whole, first)
+    later = whole.next_wave()
+    assert len(first) == FIRST_WAVE and len(later) == 2
+
+    broken = opened("broken")
+    broken._study.ask()  # its parameters are not asked for
+    half = broken._study.ask()
+    half._suggest("optimizer.lr", broken._distributions["optimizer.lr"])
+    broken = opened("broken")
+    assert broken.next_wave() == first
+    finish(broken, first)
+    broken._study.ask()
+    broken = opened("broken")
+    assert broken.next_wave() == later
