@@ -95,6 +95,29 @@ def _squared(rows: Tensor) -> Tensor:
     return rows.square().sum(-1).sum()
 
 
+def diagonal(matrix: Tensor) -> Tensor:
+    """A square matrix's diagonal, copied: compiled, each use of a view would gather it anew."""
+    result: Tensor = _diagonal(matrix)
+    return result
+
+
+@torch.library.custom_op("bioplaus::diagonal", mutates_args=())
+def _diagonal(matrix: Tensor) -> Tensor:
+    return torch.diagonal(matrix, 0, -2, -1).clone(memory_format=torch.contiguous_format)
+
+
+@_diagonal.register_fake
+def _(matrix: Tensor) -> Tensor:
+    return matrix.new_empty(matrix.shape[:-1])
+
+
+def _diagonal_vmap(info: Any, in_dims: tuple[int], matrix: Tensor) -> tuple[Tensor, int]:
+    return _diagonal(_stacked(info.batch_size, matrix, in_dims[0])), 0
+
+
+_diagonal.register_vmap(_diagonal_vmap)
+
+
 @torch.library.custom_op("bioplaus::resolve_lost", mutates_args=())
 def _resolve_lost(matrix: Tensor, rows: Tensor, y: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """y and its error, solved anew by LU where that error is too large; the CPU may look."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bioplaus.layers import Params
+from bioplaus.linalg import diagonal
 from bioplaus.network import Network
 
 OrthoForm = Literal["offdiag", "identity"]
@@ -52,9 +53,7 @@ def orthogonality_grad(
         scaled = 4 * strength * w
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            # a product with the mask is one pass, and leaves a diagonal of exact zeros
-            off = 1 - torch.eye(len(gram), dtype=w.dtype, device=w.device)
-            grad = scaled @ (gram * off)
+            grad = torch.addmm(scaled * diagonal(gram), scaled, gram, beta=-1)
         else:
             grad = torch.addmm(scaled, w @ w.T, scaled, beta=-1)
         parts.append({"weight": grad.reshape(p["weight"].shape)})
