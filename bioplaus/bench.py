@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bioplaus.checkpoint import sweep
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
@@ -240,13 +241,16 @@ def _train(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Genera
         return write
 
     steps = []
+    folder = cell.path(0).parent
     for group, wanted in seed_groups(missing, there):
-        job = CellJob(cell.experiment, group, place.device)
+        job = CellJob(cell.experiment, group, place.device, folder)
         steps.append(
             Step(job, keep(wanted), lambda reason: _fail(cell, missing, reason, place, done))
         )
     if steps:
         yield steps
+    if all(cell.has(s, False) for s in missing):
+        sweep(folder)
 
 
 def _forget_failure(cell: Cell) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 
 from bioplaus import registry
 from bioplaus.card import rule_card
+from bioplaus.checkpoint import sweep
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
@@ -23,8 +24,9 @@ from bioplaus.environment import (
     use_precision,
 )
 from bioplaus.errors import BioplausError, PluginError, RecordError
-from bioplaus.execution import Execution, budget, cost, groups
+from bioplaus.execution import Execution, budget, checkpoints, cost, groups, halved
 from bioplaus.experiment import Experiment
+from bioplaus.outcome import Outcome
 from bioplaus.records import (
     Cost,
     Curves,
@@ -35,7 +37,7 @@ from bioplaus.records import (
 )
 from bioplaus.store import Store, read_record, write_atomically
 from bioplaus.task import TaskData, TrainingData, prepare
-from bioplaus.trainer import Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Progress, Splits, Trainer
 
 Observer = Callable[[Experiment, Progress], None]
 
@@ -86,9 +88,13 @@ def run_experiments(
         if not missing:
             continue
         try:
-            for trainer in train_groups(experiment, data, missing, execution, observe):
+            folder = cell.path(0).parent
+            here = replace(execution, checkpoints=folder)
+            for trainer in train_groups(experiment, data, missing, here, observe):
                 cell.keep(trainer, save_weights, results)
                 _note(trainer, results.notes)
+            if all(cell.has(s, save_weights) for s in missing):
+                sweep(folder)
         except BioplausError as error:
             results.problems.append(str(error))
     results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
@@ -103,6 +109,7 @@ def _note(trainer: Trainer, notes: list[str]) -> None:
     for what, why in reasons:
         if not any(why in note for note in notes):
             notes.append(f"the step of {stepper.rule.name} {what}: {why}")
+    notes += [note for note in trainer.notes if note not in notes]
 
 
 def train_groups(
@@ -114,17 +121,31 @@ def train_groups(
 ) -> Iterator[Trainer]:
     """Train these seeds, as many together as fit; without a test split where there is none.
 
+    A group that does not fit into memory after all is split in two, which is noted.
     PluginError where the rule raises.
     """
     network, rule, task = experiment.network, experiment.rule, experiment.task
     with blaming(experiment):
         splits = prepared(experiment, data, execution.device)
-        for group in groups(experiment, splits.train, seeds, execution):
+        waiting = groups(experiment, splits.train, seeds, execution)
+        notes: list[str] = []
+        while waiting:
+            group = waiting.pop(0)
             with suitable_threads(len(group) * task.batch_size * network.widest_product()):
-                trainer = Trainer(
-                    rule, network, splits, budget(experiment), group, execution.compile
-                )
-                trainer.train(lambda progress: observe(experiment, progress))
+                try:
+                    trainer = Trainer(
+                        rule, network, splits, budget(experiment), group, execution.compile
+                    )
+                    trainer.train(
+                        lambda progress: observe(experiment, progress),
+                        checkpoints(execution, [experiment], data, group),
+                    )
+                except Exception as error:
+                    notes.append(halved(error, len(group), experiment))
+                    middle = len(group) // 2
+                    waiting[:0] = [group[:middle], group[middle:]]
+                    continue
+            trainer.notes[:0] = notes
             yield trainer
 
 
@@ -208,6 +229,10 @@ class Cell:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        if trainer.resumed_at:
+            origin["resumed_at_steps"] = trainer.resumed_at
+        if trainer.notes:
+            origin["notes"] = trainer.notes
         origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
         return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
 
