@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,7 +111,10 @@ def read(path: Path) -> Tensors | None:
     checksum, rest = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if hashlib.sha256(rest).digest() != checksum:
         return None
-    loaded = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):  # somebody else's work
+        return None
     tensors = isinstance(loaded, dict) and all(isinstance(t, Tensor) for t in loaded.values())
     return loaded if tensors and "step" in loaded else None
 
