@@ -14,7 +14,8 @@ from bioplaus.checkpoint import sweep
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
-from bioplaus.jobs import CellJob, load_data
+from bioplaus.job_data import load_data
+from bioplaus.jobs import CellJob
 from bioplaus.records import Failure, Record, ResultSet, Tuning, TuningBudget
 from bioplaus.runner import Cell
 from bioplaus.steps import Step

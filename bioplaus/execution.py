@@ -52,7 +52,7 @@ def groups(
 def fitting(experiment: Experiment, train: Split, wanted: int, execution: Execution) -> int:
     """How many replicas the free memory holds, at least one."""
     free = _SHARE * free_memory(execution.device)
-    if wanted * _generous(experiment) < free:
+    if wanted * generous_bytes(experiment) < free:
         return wanted
     stepper = Stepper(
         experiment.rule, experiment.network, train, budget(experiment), [0], compile="off"
@@ -111,7 +111,7 @@ def halved(error: Exception, size: int, experiment: Experiment) -> str:
     return f"{what}: {size} seeds together did not fit into memory, so they trained in two groups"
 
 
-def _generous(experiment: Experiment) -> int:
+def generous_bytes(experiment: Experiment) -> int:
     """More bytes than a replica of all but the most extravagant rules needs."""
     network, itemsize = experiment.network, PRECISIONS[experiment.precision].itemsize
     units = sum(prod(layer.out_shape) for layer in network.layers) + prod(network.in_shape)

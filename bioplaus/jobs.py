@@ -7,22 +7,25 @@ again: what it gives is written by the process that handed it out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from bioplaus.errors import BioplausError
 from bioplaus.execution import Execution
+from bioplaus.executor import Resources
 from bioplaus.experiment import Experiment
+from bioplaus.footprint import gpu_bytes
+from bioplaus.job_data import Need, load, load_data
 from bioplaus.records import Record, Trial
 from bioplaus.runner import Cell, train_groups
 from bioplaus.stacked import train_stacked
 from bioplaus.store import Store
-from bioplaus.task import Task, TaskData, TrainingData
+from bioplaus.task import TrainingData
 from bioplaus.trainer import Progress
 
 R = TypeVar("R", covariant=True)
@@ -37,6 +40,19 @@ class Job(ABC, Generic[R]):
     @abstractmethod
     def title(self) -> str:
         """A few words for people."""
+
+    def need(self) -> Need | None:
+        """The data that it will ask `bioplaus.job_data` for, if any."""
+        return None
+
+    def resources(self) -> Resources:
+        """What it takes while it runs; may take a while to count."""
+        return Resources()
+
+    def noting(self, result: Any, losses: Sequence[str]) -> R:
+        """The result, with a note on why workers that ran this job before were lost."""
+        given: R = result
+        return given
 
     @abstractmethod
     def run(self, watch: Watch) -> R:
@@ -56,6 +72,17 @@ class CellJob(Job[list[Record]]):
     @property
     def title(self) -> str:
         return f"{self.experiment.rule.name} on {self.experiment.task.name}"
+
+    def need(self) -> Need:
+        return Need.of(self.experiment.task, test=True)
+
+    def resources(self) -> Resources:
+        return _resources(self.experiment, self.need(), len(self.seeds), self.device)
+
+    def noting(self, result: Any, losses: Sequence[str]) -> list[Record]:
+        records: list[Record] = result
+        note = {"lost_attempts": list(losses)} if losses else {}
+        return [r.model_copy(update={"provenance": r.provenance | note}) for r in records]
 
     def run(self, watch: Watch) -> list[Record]:
         data = load_data(self.experiment.task)
@@ -101,8 +128,15 @@ class TrialJob(Job[list[Trial]]):
         word = "trial" if len(self.attempts) == 1 else "trials"
         return f"{experiment.rule.name} on {experiment.task.name}, {word} {numbers}"
 
+    def need(self) -> Need:
+        return Need.of(self.attempts[0].experiment.task, test=False)
+
+    def resources(self) -> Resources:
+        replicas = len(self.attempts) * len(self.seeds)
+        return _resources(self.attempts[0].experiment, self.need(), replicas, self.device)
+
     def run(self, watch: Watch) -> list[Trial]:
-        data = _training_data(_data_content(self.attempts[0].experiment.task))
+        data = load(self.need())
         try:
             return self._together(self.attempts, data, watch)
         except BioplausError as error:
@@ -157,25 +191,10 @@ def failed_trial(number: int, settings: dict[str, object], reason: str, seeds: i
     )
 
 
-def load_data(task: Task) -> TaskData:
-    """The task's data, which tasks on the same data share."""
-    return _all_data(_data_content(task))
-
-
-def _data_content(task: Task) -> Task:
-    """The task with only what decides its data, so that others on the same data share them."""
-    other: dict[str, object] = {"name": "data", "description": "", "epochs": 1, "loss": "mse"}
-    return task.model_copy(update=other | {"optimizer": None, "network": None})
-
-
-@lru_cache(maxsize=2)
-def _all_data(task: Task) -> TaskData:
-    return task.load_data()
-
-
-@lru_cache(maxsize=2)
-def _training_data(task: Task) -> TrainingData:
-    return task.load_training_data()
+def _resources(experiment: Experiment, need: Need, replicas: int, device: str) -> Resources:
+    if not device.startswith("cuda"):
+        return Resources()
+    return Resources(gpu_bytes=gpu_bytes(experiment, load(need), replicas))
 
 
 @cache

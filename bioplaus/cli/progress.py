@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from bioplaus.cli.words import count
-from bioplaus.drive import Spectator, Work
+from bioplaus.drive import RETRIES, Spectator, Work
 from bioplaus.experiment import Experiment
 from bioplaus.records import Record, Trial
 from bioplaus.steps import Step
@@ -162,13 +162,21 @@ class BenchDisplay(Spectator):
             note=_note(progress),
         )
 
+    def lost(self, step: Step, reason: str, again: int) -> None:
+        """One line for each worker that was lost."""
+        self._line(step, f"{reason}; trying again ({again} of {RETRIES})")
+
     def ended(self, step: Step, result: Any, reason: str | None) -> None:
         """One line for each job."""
+        outcome = f"failed: {reason}" if reason is not None else _result(result)
+        self._line(step, f"{step.job.title}: {outcome}")
+
+    def _line(self, step: Step, text: str) -> None:
+        """In the place of its bar."""
         if id(step) in self._rows:
             self._bar.remove_task(self._rows.pop(id(step)))
-        outcome = f"failed: {reason}" if reason is not None else _result(result)
         self._bar.console.print(
-            f"[{self._done}/{self._works}] {step.job.title}: {outcome}",
+            f"[{self._done}/{self._works}] {text}",
             markup=False,
             highlight=False,
             soft_wrap=True,
