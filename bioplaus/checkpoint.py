@@ -96,7 +96,7 @@ class Checkpoints:
         return sorted(self._folder.glob(f"{self._stem}-*.pt"), reverse=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove all checkpoints of a folder: what they were for is kept."""
     for path in folder.glob(f"{PREFIX}*"):
         path.unlink(missing_ok=True)
