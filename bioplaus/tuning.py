@@ -13,6 +13,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, PluginError
