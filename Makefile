@@ -12,7 +12,7 @@ check:
 	mypy
 
 test:
-	pytest
+	pytest -n auto
 
 docs:
 	mkdocs build --strict --quiet
