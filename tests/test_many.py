@@ -134,8 +134,13 @@ def running(tiny: Path, results: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bioplaus", "run", "--task", str(tiny), "--seeds", "1",
                "--results", str(results), "--rule", "backprop", "--epochs", "100000"]  # fmt: skip
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    return subprocess.Popen(
+        command,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_for(results: Path, name: str, process: subprocess.Popen[str]) -> None:
