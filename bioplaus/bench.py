@@ -6,14 +6,17 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bioplaus.checkpoint import remove_checkpoints
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
-from bioplaus.jobs import CellJob, load_data
+from bioplaus.job_data import load_data
+from bioplaus.jobs import CellJob
 from bioplaus.records import Failure, Record, ResultSet, Tuning, TuningBudget
 from bioplaus.runner import Cell
 from bioplaus.steps import Step, Work
@@ -235,9 +238,11 @@ def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
     with (yield from claimed(claim, store.claims, f"the tuning of {entry.title}")):
         tuning = entry.tuned_before(store)
         if tuning is None:
-            trials = yield from tune(plan, place.study(plan), place.device)
+            folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
+            trials = yield from tune(plan, place.study(plan), place.device, folder)
             cell = entry.cell(store, choose(trials).settings)
             tuning = store.publish(tuning_record(plan, trials, cell.digest, place.device))
+            shutil.rmtree(folder, ignore_errors=True)
     found.append(tuning)
 
 
@@ -281,12 +286,14 @@ def _train_claimed(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -
 
     steps = []
     for group, wanted in seed_groups(missing, there):
-        job = CellJob(cell.experiment, group, place.device)
+        job = CellJob(cell.experiment, group, place.device, cell.folder)
         steps.append(
             Step(job, keep(wanted), lambda reason: _fail(cell, missing, reason, place, done))
         )
     if steps:
         yield steps
+    if all(cell.has(s, False) for s in missing):
+        remove_checkpoints(cell.folder)
 
 
 def _failure(cell: Cell) -> Failure | None:

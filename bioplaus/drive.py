@@ -6,14 +6,16 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bioplaus.executor import Executor, JobError
+from bioplaus.executor import Executor, JobError, WorkerLost
 from bioplaus.steps import Later, Step, Work
 from bioplaus.trainer import Progress
 
+RETRIES = 2
+"""How often a job whose worker was lost is tried again."""
 _PAUSE_SECONDS = 1.0
 """Between two looks at work that was put off."""
 
@@ -27,6 +29,9 @@ class Spectator:
     def progressed(self, step: Step, progress: Progress) -> None:
         """Where it stands; from any thread."""
 
+    def lost(self, step: Step, reason: str, again: int) -> None:
+        """Its worker was lost; it is tried for the `again`-th time more."""
+
     def ended(self, step: Step, result: Any, reason: str | None) -> None:
         """It gave a result, or failed for a reason."""
 
@@ -39,6 +44,8 @@ class _Running:
     work: Work
     steps: int = 0
     """How many of its steps are not done."""
+    losses: dict[int, list[str]] = field(default_factory=dict)
+    """id of a step -> why its workers were lost."""
 
 
 def drive(works: Iterable[Work], executor: Executor, spectator: Spectator) -> None:
@@ -67,7 +74,11 @@ def drive(works: Iterable[Work], executor: Executor, spectator: Spectator) -> No
             # a timeout, because some platforms do not hear Ctrl-C during an endless wait
             for future in wait(running, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED).done:
                 step, work = running.pop(future)
-                _finish(step, future, spectator)
+                losses = work.losses.setdefault(id(step), [])
+                if _is_lost(step, future, losses, spectator):
+                    running[_submit(step, executor, spectator)] = step, work
+                    continue
+                _finish(step, future, losses, spectator)
                 work.steps -= 1
                 if not work.steps and _advance(work, executor, spectator, running):
                     waiting.append(work)
@@ -90,19 +101,36 @@ def _advance(
         work.steps = len(steps)
         for step in steps:
             spectator.started(step)
-            future = executor.submit(step.job, partial(spectator.progressed, step))
-            running[future] = step, work
+            running[_submit(step, executor, spectator)] = step, work
         if steps:
             return False
     return False
 
 
-def _finish(step: Step, future: Future[Any], spectator: Spectator) -> None:
+def _submit(step: Step, executor: Executor, spectator: Spectator) -> Future[Any]:
+    return executor.submit(step.job, partial(spectator.progressed, step))
+
+
+def _is_lost(step: Step, future: Future[Any], losses: list[str], spectator: Spectator) -> bool:
+    """Whether its worker was lost, and not too often for another try."""
+    error = future.exception()
+    if not isinstance(error, WorkerLost) or len(losses) == RETRIES:
+        return False
+    losses.append(str(error))
+    step.lost(str(error))
+    spectator.lost(step, str(error), len(losses))
+    return True
+
+
+def _finish(step: Step, future: Future[Any], losses: list[str], spectator: Spectator) -> None:
     try:
         result = future.result()
     except JobError as error:
-        step.failed(str(error))
-        spectator.ended(step, None, str(error))
+        reason = str(error)
+        if losses:
+            reason += f" (tried {len(losses) + 1} times; before that: {'; '.join(losses)})"
+        step.failed(reason)
+        spectator.ended(step, None, reason)
     else:
-        step.keep(result)
+        step.keep(step.job.noting(result, losses))
         spectator.ended(step, result, None)

@@ -7,7 +7,7 @@ import io
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 
 from bioplaus import registry
 from bioplaus.card import rule_card
+from bioplaus.checkpoint import remove_checkpoints
 from bioplaus.claims import Holder
 from bioplaus.dataset import Split
 from bioplaus.environment import (
@@ -24,8 +25,9 @@ from bioplaus.environment import (
     use_precision,
 )
 from bioplaus.errors import BioplausError, PluginError, RecordError
-from bioplaus.execution import Execution, budget, cost, groups
+from bioplaus.execution import Execution, budget, checkpoints, cost, groups, halved
 from bioplaus.experiment import Experiment
+from bioplaus.outcome import Outcome
 from bioplaus.records import (
     Cost,
     Curves,
@@ -36,7 +38,7 @@ from bioplaus.records import (
 )
 from bioplaus.store import Store, read_record, write_atomically
 from bioplaus.task import TaskData, TrainingData, prepare
-from bioplaus.trainer import Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Progress, Splits, Trainer
 from bioplaus.turns import in_turn, waiting_line
 
 Observer = Callable[[Experiment, Progress], None]
@@ -134,9 +136,11 @@ def _run_cell(
     if not missing:
         return
     try:
-        for trainer in train_groups(cell.experiment, data, missing, execution, observe):
+        here = replace(execution, checkpoints=cell.folder)
+        for trainer in train_groups(cell.experiment, data, missing, here, observe):
             cell.keep(trainer, save_weights, results, replace=force)
             _note(trainer, results.notes)
+        remove_checkpoints(cell.folder)
     except RecordError:
         raise
     except BioplausError as error:
@@ -151,6 +155,7 @@ def _note(trainer: Trainer, notes: list[str]) -> None:
     for what, why in reasons:
         if not any(why in note for note in notes):
             notes.append(f"the step of {stepper.rule.name} {what}: {why}")
+    notes += [note for note in trainer.notes if note not in notes]
 
 
 def train_groups(
@@ -162,17 +167,31 @@ def train_groups(
 ) -> Iterator[Trainer]:
     """Train these seeds, as many together as fit; without a test split where there is none.
 
+    A group that does not fit into memory after all is split in two, which is noted.
     PluginError where the rule raises.
     """
     network, rule, task = experiment.network, experiment.rule, experiment.task
     with blaming(experiment):
         splits = prepared(experiment, data, execution.device)
-        for group in groups(experiment, splits.train, seeds, execution):
+        waiting = groups(experiment, splits.train, seeds, execution)
+        notes: list[str] = []
+        while waiting:
+            group = waiting.pop(0)
             with suitable_threads(len(group) * task.batch_size * network.widest_product()):
-                trainer = Trainer(
-                    rule, network, splits, budget(experiment), group, execution.compile
-                )
-                trainer.train(lambda progress: observe(experiment, progress))
+                try:
+                    trainer = Trainer(
+                        rule, network, splits, budget(experiment), group, execution.compile
+                    )
+                    trainer.train(
+                        lambda progress: observe(experiment, progress),
+                        checkpoints(execution, [experiment], data, group),
+                    )
+                except Exception as error:
+                    notes.append(halved(error, len(group), experiment))
+                    middle = len(group) // 2
+                    waiting[:0] = [group[:middle], group[middle:]]
+                    continue
+            trainer.notes[:0] = notes
             yield trainer
 
 
@@ -226,6 +245,11 @@ class Cell:
         )
 
     @property
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        return self.path(0).parent
+
+    @property
     def claim(self) -> Path:
         """What to claim before it is trained."""
         task, rule = self.experiment.task.name, self.experiment.rule.name
@@ -277,6 +301,10 @@ class Cell:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        if trainer.resumed_at:
+            origin["resumed_at_steps"] = trainer.resumed_at
+        if trainer.notes:
+            origin["notes"] = trainer.notes
         origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
         return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Step:
     """A job, what to do with what it gives, and what to do with the reason if it fails.
 
-    Both are called in the process that handed the job out, one at a time, as soon as it ends.
+    All are called in the process that handed the job out, one at a time, as soon as it ends.
     """
 
     job: Job[Any]
     keep: Callable[[Any], object]
     failed: Callable[[str], object]
+    lost: Callable[[str], object] = lambda reason: None
+    """Its worker was lost, for this reason, and the job is tried again."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,10 @@ class Store:
         """What to claim before that tuning is made."""
         return self.folder / task / rule / f"{CLAIM}-tuning-{key[:16]}"
 
+    def checkpoints_of_tuning(self, task: str, rule: str, key: str) -> Path:
+        """A folder for the checkpoints of that tuning's trials."""
+        return self.folder / task / rule / f".tuning-{key[:16]}"
+
     def path(self, task: str, rule: str, cell: str, seed: int) -> Path:
         """Where that record is, or would be."""
         return self.folder.joinpath(task, rule, cell[:16], f"seed-{seed:04d}.json")
