@@ -28,6 +28,11 @@ MAX_BYTES = 64 * 2**20
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
 
+
+class MissingError(RecordError):
+    """A file that is not there; or no longer, in a folder that others work in."""
+
+
 _Item = TypeVar("_Item", Record, Tuning, Failure)
 
 
@@ -148,20 +153,24 @@ class Store:
         `whole`: these are all files of the folder.
         """
         if len(names) < INDEXED_FROM:
-            return [self._read_or_reason(name) for name in names]
+            return [i for name in names if (i := self._read_or_reason(name)) is not None]
         index = Index(self.folder)
         stamps = stamps_of(self.folder, names)
         known = index.find(stamps)
-        rest = {name: self._read_or_reason(name) for name in names if name not in known}
+        unread = {name: self._read_or_reason(name) for name in names if name not in known}
+        rest = {name: item for name, item in unread.items() if item is not None}
         index.update(
             ((n, stamps[n], i) for n, i in rest.items() if n in stamps and isinstance(i, Record)),
             there=stamps if whole else None,
         )
         return [*known.values(), *rest.values()]
 
-    def _read_or_reason(self, name: str) -> Record | Tuning | Failure | str:
+    def _read_or_reason(self, name: str) -> Record | Tuning | Failure | str | None:
+        """What a file holds, or what is wrong with it; None where it is gone meanwhile."""
         try:
             return self.read(self.folder / name)
+        except MissingError:
+            return None
         except RecordError as error:
             return str(error)
 
@@ -235,6 +244,8 @@ def _read(path: Path, model: type[_M]) -> _M:
         if path.stat().st_size > MAX_BYTES:
             raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
         content = _parsed(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: skipped, {error.strerror}") from None
     except OSError as error:
         raise RecordError(f"{path}: skipped, {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import registry, tasks
-from bioplaus.dataset import Dataset, Split
+from bioplaus.dataset import Dataset, InvalidExamples, Split, SplitName
 from bioplaus.errors import ConfigError, DataError, UnknownNameError, validation_message
 from bioplaus.layer_specs import LayerSpec, build_layers
 from bioplaus.layers import Init, InitScheme, Shape
@@ -73,7 +73,7 @@ class Task(_Data):
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""
         dataset = load_dataset(self.dataset)
-        train = dataset.load("train")
+        train = _loaded(dataset, self.dataset, "train")
         if len(train) - self.validation < self.batch_size:
             raise DataError(
                 f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
@@ -93,7 +93,7 @@ class Task(_Data):
     def load_data(self) -> TaskData:
         """All splits; DataError where data are missing, damaged or too few."""
         training = self.load_training_data()
-        test = load_dataset(self.dataset).load("test")
+        test = _loaded(load_dataset(self.dataset), self.dataset, "test")
         return TaskData(
             train=training.train,
             validation=training.validation,
@@ -137,6 +137,16 @@ def prepare(
     """Scaled, cast and in the network's input shape, on the device: x (N, *shape), y (N)."""
     x: Tensor = split.x.to(device).reshape(len(split), *shape).to(dtype) * scale
     return Split(x, split.y.to(device))
+
+
+def _loaded(dataset: Dataset, name: str, which: SplitName) -> Split:
+    """A split of a dataset; DataError where its labels or values are not what they should be."""
+    try:
+        split = dataset.load(which)
+        split.check(dataset.classes)
+    except InvalidExamples as error:
+        raise DataError(f"the {which} split of {name}: {error}") from None
+    return split
 
 
 def load_dataset(name: str) -> Dataset:
