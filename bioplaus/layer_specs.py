@@ -14,11 +14,14 @@ from bioplaus.layers import Dense, Layer, Shape, Tower
 from bioplaus.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.spatial import Conv2d
 
+MOST = 2**24
+"""Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
+
 
 class _Spec(BaseModel):
     """One layer; its input is the layer below."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reads_vectors: ClassVar[bool] = False
 
@@ -48,7 +51,7 @@ class DenseSpec(_Active):
     """All-to-all weights."""
 
     type: Literal["dense"] = "dense"
-    units: int = Field(gt=0)
+    units: int = Field(gt=0, le=MOST)
     reads_vectors: ClassVar[bool] = True
 
     def build(self, below: Shape) -> Layer:
@@ -59,7 +62,7 @@ class TowerSpec(_Active):
     """Square weights on the first units below (GAIT-prop)."""
 
     type: Literal["tower"] = "tower"
-    units: int = Field(gt=0)
+    units: int = Field(gt=0, le=MOST)
     reads_vectors: ClassVar[bool] = True
 
     def build(self, below: Shape) -> Layer:
@@ -70,12 +73,12 @@ class Conv2dSpec(_Active):
     """A convolution with a square kernel."""
 
     type: Literal["conv2d"] = "conv2d"
-    channels: int = Field(gt=0)
-    kernel: int = Field(gt=0)
-    stride: int = Field(1, gt=0)
-    padding: int = Field(0, ge=0)
+    channels: int = Field(gt=0, le=MOST)
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int = Field(1, gt=0, le=MOST)
+    padding: int = Field(0, ge=0, le=MOST)
     reads: int | None = Field(
-        None, gt=0, description="only the first channels below are read; default all"
+        None, gt=0, le=MOST, description="only the first channels below are read; default all"
     )
 
     def build(self, below: Shape) -> Layer:
@@ -95,8 +98,8 @@ class MaxPool2dSpec(_Spec):
     """The largest value of each square window."""
 
     type: Literal["max_pool2d"] = "max_pool2d"
-    kernel: int = Field(gt=0)
-    stride: int | None = Field(None, gt=0, description="default: the kernel")
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
 
     def build(self, below: Shape) -> Layer:
         return MaxPool2d(below, self.kernel, self.stride)
@@ -106,8 +109,8 @@ class AvgPool2dSpec(_Spec):
     """The mean of each square window."""
 
     type: Literal["avg_pool2d"] = "avg_pool2d"
-    kernel: int = Field(gt=0)
-    stride: int | None = Field(None, gt=0, description="default: the kernel")
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
 
     def build(self, below: Shape) -> Layer:
         return AvgPool2d(below, self.kernel, self.stride)
