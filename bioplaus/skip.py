@@ -125,6 +125,11 @@ class Beside(Layer):
         return self.inner.one_by_one
 
     @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        """As the inner layer."""
+        return self.inner.mixes_examples
+
+    @property
     def activation(self) -> Activation:  # type: ignore[override]
         """The inner layer's, beside the identity."""
         return BesideActivation(self.inner.activation, self.carried)
