@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -135,7 +136,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class _Loop:
+class _Loop(ABC):
     """Something that takes steps, timed in blocks."""
 
     threads = 1
@@ -145,8 +146,9 @@ class _Loop:
         self._blocks: list[float] = []
         self._each = 0.0
 
+    @abstractmethod
     def step(self) -> None:
-        raise NotImplementedError
+        """Take one."""
 
     def block(self, seconds: float) -> None:
         """Steps for about so long; the mean time of one is kept."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,6 @@ from bioplaus.streams import Stream
 
 Compile = Literal["auto", "on", "off"]
 """Whether steps are compiled: where it is likely to repay its time, always, or never."""
-
-COMPILE = get_args(Compile)
 
 
 @dataclass(frozen=True)

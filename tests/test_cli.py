@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from bioplaus import registry, tasks
 from bioplaus.cli import main
-from bioplaus.cli.run import SeedsType
+from bioplaus.cli.options import SeedsType
 
 
 def call(*arguments: str) -> Result:

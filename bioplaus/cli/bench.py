@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus import registry
+from bioplaus.cli.options import (
+    device_option,
+    executor_option,
+    format_option,
+    jobs_option,
+    output_option,
+    results_option,
+    storage_option,
+)
 from bioplaus.cli.report import DEFAULT_FORMAT, rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError, ConfigError
@@ -17,69 +26,16 @@ if TYPE_CHECKING:
     from bioplaus.bench import Benchmark, Done, Place
 
 
-class JobsType(click.ParamType):  # type: ignore[type-arg]
-    """A number of workers, or `auto`: one for each core."""
-
-    name = "jobs"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """0 is auto."""
-        if isinstance(value, int):
-            return value
-        if value == "auto":
-            return 0
-        if value.isdecimal() and 1 <= int(value) <= 4096:
-            return int(value)
-        self.fail(f"{value!r}: give a number of workers from 1 up, or auto", param, ctx)
-
-
 @click.command(short_help="Run a suite: rules x tasks x seeds, tuned on equal terms.")
 @click.argument("suite", metavar="SUITE")
 @click.option("--dry-run", is_flag=True, help="Show what would run, and how long it may take.")
-@click.option(
-    "--jobs",
-    type=JobsType(),
-    default="auto",
-    show_default=True,
-    help="Worker processes: a number, or auto for one per core (one on a GPU).",
-)
-@click.option(
-    "--results",
-    default="results",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--storage",
-    metavar="FILE|URL",
-    help="Where Optuna keeps the trials.  [default: DIR/tuning.journal]",
-)
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    type=click.Choice(registry.names("executor")),
-    help="Where jobs run.",
-)
-@click.option(
-    "--format",
-    "form",
-    default=DEFAULT_FORMAT,
-    show_default=True,
-    type=click.Choice(registry.names("report")),
-    help="How to write the table at the end.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, writable=True),
-    metavar="FILE",
-    help="Write that table to a file.",
-)
+@jobs_option
+@results_option
+@device_option
+@storage_option
+@executor_option
+@format_option(registry.names("report"), "How to write the table at the end.", DEFAULT_FORMAT)
+@output_option("Write that table to a file.")
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, writable=True),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bioplaus.cli.options import format_option, results_option
+
 if TYPE_CHECKING:
     from bioplaus.contrast import Contrast
     from bioplaus.statistics import Difference
@@ -25,20 +27,10 @@ LEGEND = (
 @click.argument("rule")
 @click.argument("other")
 @click.option("--task", "tasks", multiple=True, help="Only this task; repeatable.")
-@click.option(
-    "--results",
-    default="results",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
-@click.option(
-    "--format",
-    "form",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "json", "csv", "markdown"]),
-    help="How to write it. json and csv have fractions in full precision.",
+@results_option
+@format_option(
+    ["table", "json", "csv", "markdown"],
+    "How to write it. json and csv have fractions in full precision.",
 )
 def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: str) -> None:
     """Compare two rules on every task that both have records of.

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -27,20 +28,25 @@ from bioplaus.trainer import Progress as Where
 _LINE_EVERY_SECONDS = 15.0
 
 
+def _bar(console: Console, *more: ProgressColumn) -> Progress:
+    """Bars that show on a terminal only."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        *more,
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 class TrainingDisplay:
     """Follows the training of one experiment after the other."""
 
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = _bar(self._console, TimeRemainingColumn())
         self._rows = {
             id(experiment): self._bar.add_task(_name(experiment), total=None, note="")
             for experiment in experiments
@@ -114,14 +120,7 @@ class BenchDisplay(Spectator):
 
     def __init__(self, works: int) -> None:
         self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = _bar(self._console)
         self._all = self._bar.add_task("cells", total=works, note="")
         self._works, self._done = works, 0
         self._rows: dict[int, TaskID] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus import registry
+from bioplaus.cli.options import format_option, output_option, results_option
 from bioplaus.errors import BioplausError, RecordError
 
 if TYPE_CHECKING:
@@ -20,30 +21,11 @@ DEFAULT_FORMAT = "table"
 
 
 @click.command(short_help="Show everything in a results folder as one table.")
-@click.option(
-    "--results",
-    default="results",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
+@results_option
 @click.option("--rule", "rules", multiple=True, help="Only this rule; repeatable.")
 @click.option("--task", "tasks", multiple=True, help="Only this task; repeatable.")
-@click.option(
-    "--format",
-    "form",
-    default=DEFAULT_FORMAT,
-    show_default=True,
-    type=click.Choice(registry.names("report")),
-    help="How to write it.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, writable=True),
-    metavar="FILE",
-    help="Write to a file instead of standard output.",
-)
+@format_option(registry.names("report"), "How to write it.", DEFAULT_FORMAT)
+@output_option("Write to a file instead of standard output.")
 def report(
     results: str, rules: tuple[str, ...], tasks: tuple[str, ...], form: str, output: str | None
 ) -> None:

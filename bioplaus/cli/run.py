@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Literal
 
@@ -10,63 +9,18 @@ import click
 
 from bioplaus import registry
 from bioplaus.cli.check import plugin_option, with_files
+from bioplaus.cli.options import (
+    NumberType,
+    SeedsType,
+    compile_option,
+    device_option,
+    precision_option,
+    results_option,
+    set_option,
+)
 from bioplaus.cli.report import rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
-
-
-class SeedsType(click.ParamType):  # type: ignore[type-arg]
-    """`5` is the first five seeds; `0-4,7` are those."""
-
-    name = "seeds"
-
-    def convert(
-        self, value: str | list[int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[int]:
-        if isinstance(value, list):
-            return value
-        if value.isdecimal():
-            return self._checked(list(range(int(value))), value, param, ctx)
-        seeds: set[int] = set()
-        for part in value.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-            if match is None:
-                self.fail(f"{value!r}: give a number, or a list such as 0-4,7", param, ctx)
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first:
-                self.fail(f"{value!r}: {part.strip()} runs backwards", param, ctx)
-            if last - first > 10_000:
-                self.fail(f"{value!r}: more than 10,000 seeds", param, ctx)
-            seeds |= set(range(first, last + 1))
-        return self._checked(sorted(seeds), value, param, ctx)
-
-    def _checked(
-        self,
-        seeds: list[int],
-        value: str,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> list[int]:
-        if not 1 <= len(seeds) <= 10_000:
-            self.fail(f"{value!r}: between 1 and 10,000 seeds", param, ctx)
-        return seeds
-
-
-class ReplicasType(click.ParamType):  # type: ignore[type-arg]
-    """A number from 1 up, or `auto`, which is 0."""
-
-    name = "replicas"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        if value == "auto":
-            return 0
-        if not value.isdecimal() or int(value) == 0:
-            self.fail(f"{value!r}: give a number from 1 up, or auto", param, ctx)
-        return int(value)
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
@@ -81,44 +35,21 @@ class ReplicasType(click.ParamType):  # type: ignore[type-arg]
     help="How many seeds (the first N), or a list such as 0-4,7.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: task]")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="option=value for every rule named, rule.option=value for one, optimizer.lr=..., "
-    "aux_optimizer.lr=..., task.batch_size=...; repeatable.",
+@set_option(
+    "option=value for every rule named, rule.option=value for one, optimizer.lr=..., "
+    "aux_optimizer.lr=..., task.batch_size=...; repeatable."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "tf32", "fp64"]),
-    default="fp32",
-    show_default=True,
-    help="tf32 is faster than fp32 on a GPU, and less exact.",
-)
-@click.option(
-    "--compile",
-    type=click.Choice(["auto", "on", "off"]),
-    default="auto",
-    show_default=True,
-    help="Compile the training step: auto does where a long run repays it.",
-)
+@device_option
+@precision_option
+@compile_option("auto", "Compile the training step: auto does where a long run repays it.")
 @click.option(
     "--max-replicas",
-    type=ReplicasType(),
+    type=NumberType(),
     default="auto",
     show_default=True,
     help="Seeds that train together at most; auto is as many as the memory holds.",
 )
-@click.option(
-    "--results",
-    type=click.Path(file_okay=True),
-    default="results",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
+@results_option
 @click.option(
     "--log",
     "logs",

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from bioplaus import registry
+from bioplaus.cli.options import (
+    CountsType,
+    compile_option,
+    device_option,
+    format_option,
+    precision_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,22 +26,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 92
 """What the numbers need; a narrower terminal breaks the lines itself."""
-
-
-class CountsType(click.ParamType):  # type: ignore[type-arg]
-    """`1,4,16`."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: str | list[int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[int]:
-        if isinstance(value, list):
-            return value
-        parts = [part.strip() for part in value.split(",")]
-        if not all(part.isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
-            self.fail(f"{value!r}: give numbers such as 1,4,16", param, ctx)
-        return sorted({int(part) for part in parts})
 
 
 @click.command(short_help="Time training here, beside a plain torch loop and the machine's limit.")
@@ -48,28 +40,11 @@ class CountsType(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="How many seeds train together, one row for each.",
 )
-@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="As for `run`.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "tf32", "fp64"]),
-    default="fp32",
-    show_default=True,
-)
-@click.option(
-    "--compile",
-    type=click.Choice(["auto", "on", "off"]),
-    default="on",
-    show_default=True,
-    help="on is the speed of long runs; what compiling takes is a column of its own.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-)
+@set_option("As for `run`.")
+@device_option
+@precision_option
+@compile_option("on", "on is the speed of long runs; what compiling takes is a column of its own.")
+@format_option(["table", "json"], "How to write it.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it: .svg, .png or .pdf."
 )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus import registry
-from bioplaus.cli.bench import JobsType
+from bioplaus.cli.options import (
+    device_option,
+    executor_option,
+    jobs_option,
+    results_option,
+    set_option,
+    storage_option,
+)
 from bioplaus.cli.words import count
 
 if TYPE_CHECKING:
@@ -34,34 +41,12 @@ if TYPE_CHECKING:
     help="Seeds of each trial; no benchmark uses these seeds.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each trial.  [default: task]")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="As for `run`; what is set is not searched. Repeatable.",
-)
-@click.option(
-    "--storage",
-    metavar="FILE|URL",
-    help="Where Optuna keeps the trials.  [default: DIR/tuning.journal]",
-)
-@click.option("--jobs", type=JobsType(), default="auto", show_default=True, help="As for `bench`.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    type=click.Choice(registry.names("executor")),
-    help="Where jobs run.",
-)
-@click.option(
-    "--results",
-    default="results",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the records.",
-)
+@set_option("As for `run`; what is set is not searched. Repeatable.")
+@storage_option
+@jobs_option
+@device_option
+@executor_option
+@results_option
 def tune(
     rule: str,
     task: str | None,
