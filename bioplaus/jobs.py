@@ -16,6 +16,7 @@ import torch
 from bioplaus.errors import BioplausError
 from bioplaus.execution import Execution
 from bioplaus.experiment import Experiment
+from bioplaus.plugin_file import Carried
 from bioplaus.records import Record, Trial
 from bioplaus.runner import Cell, train_groups
 from bioplaus.stacked import train_stacked
@@ -28,8 +29,8 @@ R = TypeVar("R", covariant=True)
 Watch = Callable[[Progress], None]
 
 
-class Job(ABC, Generic[R]):
-    """Something to train; pickles, and gives what pickles."""
+class Job(Carried, ABC, Generic[R]):
+    """Something to train; pickles, with the rules that come from files, and gives what pickles."""
 
     @property
     @abstractmethod
