@@ -1,27 +1,32 @@
 """Jobs: what a benchmark computes, as data that travels to a worker and facts that come back.
 
-A job reads its own data and writes nothing: the process that handed it out does.
+A job reads its own data and writes nothing but checkpoints, to go on from where it is run
+again: what it gives is written by the process that handed it out.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Generic, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from bioplaus.errors import BioplausError
 from bioplaus.execution import Execution
+from bioplaus.executor import Resources
 from bioplaus.experiment import Experiment
+from bioplaus.footprint import gpu_bytes
+from bioplaus.job_data import Need, load, load_data
 from bioplaus.plugin_file import Carried
 from bioplaus.records import Record, Trial
 from bioplaus.runner import Cell, train_groups
 from bioplaus.stacked import train_stacked
 from bioplaus.store import Store
-from bioplaus.task import Task, TaskData, TrainingData
+from bioplaus.task import TrainingData
 from bioplaus.trainer import Progress
 
 R = TypeVar("R", covariant=True)
@@ -37,6 +42,19 @@ class Job(Carried, ABC, Generic[R]):
     def title(self) -> str:
         """A few words for people."""
 
+    def need(self) -> Need | None:
+        """The data that it will ask `bioplaus.job_data` for, if any."""
+        return None
+
+    def resources(self) -> Resources:
+        """What it takes while it runs; may take a while to count."""
+        return Resources()
+
+    def noting(self, result: Any, losses: Sequence[str]) -> R:
+        """The result, with a note on why workers that ran this job before were lost."""
+        given: R = result
+        return given
+
     @abstractmethod
     def run(self, watch: Watch) -> R:
         """Do it; BioplausError where it cannot be done. `watch` is told of every step."""
@@ -49,10 +67,23 @@ class CellJob(Job[list[Record]]):
     experiment: Experiment
     seeds: tuple[int, ...]
     device: str
+    checkpoints: Path | None = None
+    """A folder for them; None for none."""
 
     @property
     def title(self) -> str:
         return f"{self.experiment.rule.name} on {self.experiment.task.name}"
+
+    def need(self) -> Need:
+        return Need.of(self.experiment.task, test=True)
+
+    def resources(self) -> Resources:
+        return _resources(self.experiment, self.need(), len(self.seeds), self.device)
+
+    def noting(self, result: Any, losses: Sequence[str]) -> list[Record]:
+        records: list[Record] = result
+        note = {"lost_attempts": list(losses)} if losses else {}
+        return [r.model_copy(update={"provenance": r.provenance | note}) for r in records]
 
     def run(self, watch: Watch) -> list[Record]:
         data = load_data(self.experiment.task)
@@ -60,7 +91,7 @@ class CellJob(Job[list[Record]]):
             self.experiment,
             data,
             self.seeds,
-            Execution(torch.device(self.device)),
+            Execution(torch.device(self.device), checkpoints=self.checkpoints),
             lambda _, progress: watch(progress),
         )
         # the store is for paths only: nothing is written here
@@ -88,6 +119,8 @@ class TrialJob(Job[list[Trial]]):
     attempts: tuple[Attempt, ...]
     seeds: tuple[int, ...]
     device: str
+    checkpoints: Path | None = None
+    """A folder for them; None for none."""
 
     @property
     def title(self) -> str:
@@ -96,8 +129,15 @@ class TrialJob(Job[list[Trial]]):
         word = "trial" if len(self.attempts) == 1 else "trials"
         return f"{experiment.rule.name} on {experiment.task.name}, {word} {numbers}"
 
+    def need(self) -> Need:
+        return Need.of(self.attempts[0].experiment.task, test=False)
+
+    def resources(self) -> Resources:
+        replicas = len(self.attempts) * len(self.seeds)
+        return _resources(self.attempts[0].experiment, self.need(), replicas, self.device)
+
     def run(self, watch: Watch) -> list[Trial]:
-        data = _training_data(_data_content(self.attempts[0].experiment.task))
+        data = load(self.need())
         try:
             return self._together(self.attempts, data, watch)
         except BioplausError as error:
@@ -115,7 +155,7 @@ class TrialJob(Job[list[Trial]]):
         self, attempts: tuple[Attempt, ...], data: TrainingData, watch: Watch
     ) -> list[Trial]:
         experiments = [attempt.experiment for attempt in attempts]
-        execution = Execution(torch.device(self.device))
+        execution = Execution(torch.device(self.device), checkpoints=self.checkpoints)
         scores = train_stacked(experiments, data, self.seeds, execution, watch)
         return [
             finished_trial(attempt.number, dict(attempt.settings), score)
@@ -152,25 +192,10 @@ def failed_trial(number: int, settings: dict[str, object], reason: str, seeds: i
     )
 
 
-def load_data(task: Task) -> TaskData:
-    """The task's data, which tasks on the same data share."""
-    return _all_data(_data_content(task))
-
-
-def _data_content(task: Task) -> Task:
-    """The task with only what decides its data, so that others on the same data share them."""
-    other: dict[str, object] = {"name": "data", "description": "", "epochs": 1, "loss": "mse"}
-    return task.model_copy(update=other | {"optimizer": None, "network": None})
-
-
-@lru_cache(maxsize=2)
-def _all_data(task: Task) -> TaskData:
-    return task.load_data()
-
-
-@lru_cache(maxsize=2)
-def _training_data(task: Task) -> TrainingData:
-    return task.load_training_data()
+def _resources(experiment: Experiment, need: Need, replicas: int, device: str) -> Resources:
+    if not device.startswith("cuda"):
+        return Resources()
+    return Resources(gpu_bytes=gpu_bytes(experiment, load(need), replicas))
 
 
 @cache

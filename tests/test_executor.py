@@ -15,8 +15,8 @@ import pytest
 from bioplaus import registry
 from bioplaus.errors import ConfigError
 from bioplaus.executor import JobError
+from bioplaus.executors.local import LocalExecutor
 from bioplaus.jobs import Job, Watch
-from bioplaus.local_executor import LocalExecutor
 from bioplaus.trainer import Progress
 
 
@@ -91,7 +91,7 @@ PARENT = """
 import sys
 sys.path.insert(0, {tests!r})
 from test_executor import Little
-from bioplaus.local_executor import LocalExecutor
+from bioplaus.executors.local import LocalExecutor
 if __name__ == "__main__":
     LocalExecutor(1).submit(Little("sleep"), print).result()
 """

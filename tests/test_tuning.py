@@ -10,7 +10,7 @@ import pytest
 import torch
 from _inline import InlineExecutor
 
-from bioplaus import registry, tasks
+from bioplaus import job_data, registry, tasks
 from bioplaus.bench import Entry, Place, tuned
 from bioplaus.dataset import Split
 from bioplaus.drive import Spectator, drive
@@ -82,15 +82,14 @@ def test_the_test_split_cannot_influence_a_tuning(
         return examples
 
     monkeypatch.setattr(digits, "load", poisoned)
-    monkeypatch.setattr("bioplaus.jobs._data_content", lambda task: task)
+    job_data.clear()
     fooled, _ = tune_on(tiny, tmp_path / "b")
     assert (fooled.key, fooled.trials, fooled.chosen) == (honest.key, honest.trials, honest.chosen)
+    job_data.clear()
     assert fooled.cell != honest.cell, "the records of the winner are on other test data"
 
 
 def test_a_trial_does_not_read_the_test_split(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bioplaus import jobs
-
     digits = registry.load("dataset", "digits")
     real = digits.load
 
@@ -100,7 +99,7 @@ def test_a_trial_does_not_read_the_test_split(tiny: Path, monkeypatch: pytest.Mo
         return examples
 
     monkeypatch.setattr(digits, "load", guarded)
-    jobs._training_data.cache_clear()
+    job_data.clear()
     plan = plan_for(tiny)
     job = TrialJob((Attempt(0, (), plan.experiment({})),), plan.seeds, "cpu")
     (trial,) = job.run(lambda progress: None)

@@ -6,16 +6,21 @@ import os
 import queue
 import signal
 import threading
-import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from bioplaus.errors import BioplausError
-from bioplaus.executor import Executor, JobError
+from bioplaus.executor import (
+    STALL_SECONDS,
+    Executor,
+    JobError,
+    Setup,
+    WorkerLost,
+    room_here,
+)
+from bioplaus.executors.work import News, outcome, use_one_thread
 
 if TYPE_CHECKING:
     from bioplaus.jobs import Job
@@ -31,13 +36,20 @@ class LocalExecutor(Executor):
 
     name: ClassVar[str] = "local"
 
-    def __init__(self, slots: int) -> None:
-        super().__init__(slots)
+    def __init__(
+        self, slots: int, device: str = "cpu", timeout: float | None = STALL_SECONDS
+    ) -> None:
+        super().__init__(slots, device)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="bioplaus-slot")
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._workers = [_Worker() for _ in range(slots)]
+        self._workers = [_Worker(timeout) for _ in range(slots)]
         for worker in self._workers:
             self._free.put(worker)
+
+    @classmethod
+    def open(cls, setup: Setup) -> Self:
+        slots, device = room_here(cls.name, setup)
+        return cls(slots, device, setup.timeout)
 
     def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
         return self._threads.submit(self._run, job, watch)
@@ -59,7 +71,8 @@ class LocalExecutor(Executor):
 class _Worker:
     """One process, started when first needed and again where it died."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
         self._process: Any = None
         self._pipe: Connection | None = None
         self._lock = threading.Lock()
@@ -69,18 +82,25 @@ class _Worker:
         try:
             pipe = self._ready()
             pipe.send(job)
-            while True:
+            while pipe.poll(self._timeout):
                 kind, content = pipe.recv()
                 if kind == "progress":
                     watch(content)
                 elif kind == "done":
                     result: R = content
                     return result
-                else:
+                elif kind == "failed":
                     raise JobError(content)
+                else:
+                    self._kill()  # what it holds is freed with it
+                    raise WorkerLost(content)
         except (EOFError, OSError):
             status = self._bury()
-            raise JobError(f"{job.title}: its worker process died ({status})") from None
+            raise WorkerLost(f"{job.title}: its worker process died ({status})") from None
+        self._kill()
+        raise WorkerLost(
+            f"{job.title}: no progress for {self._timeout:g} s, so its worker process was killed"
+        )
 
     def _ready(self) -> Connection:
         """The pipe to a live process."""
@@ -108,6 +128,13 @@ class _Worker:
             return f"signal {signal.Signals(-code).name}; is there enough memory?"
         return f"exit status {code}"
 
+    def _kill(self) -> None:
+        """The next job gets another process."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+        self._bury()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -120,10 +147,7 @@ def _serve(pipe: Connection) -> None:
     """The worker's life: one job after the other, until the pipe or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
+    use_one_thread()
     while True:
         try:
             job: Job[object] = pipe.recv()
@@ -132,32 +156,8 @@ def _serve(pipe: Connection) -> None:
         except Exception as error:  # a job whose plugin is not importable here
             pipe.send(("failed", f"{type(error).__name__}: {error}"))
             continue
-        pipe.send(_outcome(job, _News(pipe)))
-
-
-def _outcome(job: Job[object], watch: Callable[[Progress], None]) -> tuple[str, object]:
-    try:
-        return "done", job.run(watch)
-    except BioplausError as error:
-        return "failed", str(error)
-    except Exception as error:  # the other jobs go on
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{job.title}: {type(error).__name__}: {error}"
-        return "failed", f"{reason} (line {where.lineno} of {os.path.basename(where.filename)})"
-
-
-class _News:
-    """Sends progress, but not more often than anybody can read it."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _NEWS_EVERY_SECONDS
-            self._pipe.send(("progress", progress))
+        news = News(lambda progress: pipe.send(("progress", progress)), _NEWS_EVERY_SECONDS)
+        pipe.send(outcome(job, news))
 
 
 def _die_with_parent() -> None:

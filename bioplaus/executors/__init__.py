@@ -1,0 +1,1 @@
+"""Executors: places where jobs run, one a module, found through `bioplaus.executors`."""
