@@ -1,5 +1,6 @@
-# The targets are the commands that CI runs; `make all` is all of them but the fresh environment.
-.PHONY: all install check test docs wheel ci
+# The targets are the commands that CI runs; `make all` is all but the fresh environment
+# and the audit, which needs the network.
+.PHONY: all install check test docs wheel audit ci
 
 all: check test docs wheel
 
@@ -19,6 +20,9 @@ docs:
 
 wheel:
 	.ci/wheel
+
+audit:
+	.ci/audit
 
 ci:
 	.ci/run

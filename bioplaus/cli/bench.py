@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus import registry
+from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
     device_option,
     executor_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Run a suite: rules x tasks x seeds, tuned on equal terms.")
 @click.argument("suite", metavar="SUITE")
+@plugin_option
 @click.option("--dry-run", is_flag=True, help="Show what would run, and how long it may take.")
 @jobs_option
 @results_option
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 )
 def bench(
     suite: str,
+    plugins: tuple[str, ...],
     dry_run: bool,
     jobs: int,
     results: str,
@@ -63,6 +66,7 @@ def bench(
     bioplaus bench quick --dry-run
     bioplaus bench quick --html leaderboard.html
     bioplaus bench my-suite.toml --jobs 8
+    bioplaus bench my-suite.toml --plugin my_rule.py
 
     `bioplaus list suites` names the built-in ones; `bioplaus show quick > my-suite.toml`
     prints one to change.
@@ -79,6 +83,7 @@ def bench(
         from bioplaus.suite import read_suite
 
         where = resolve_device(device)
+        add_files(plugins)
         benchmark = expand(read_suite(suite))
     place = Place(Store(results), str(where), storage)
     slots = jobs or (usable_cores() if where.type == "cpu" else 1)
