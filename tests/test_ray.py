@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -37,8 +40,6 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from bioplaus.executors.ray import RayExecutor  # noqa: E402
 
-QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
@@ -47,7 +48,7 @@ def cluster() -> Iterator[Any]:
     made = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
-    ray.init(address=made.address, **QUIET)
+    ray_cluster.connect(ray, made.address, 0)
     yield made
     ray.shutdown()
     made.shutdown()
@@ -153,7 +154,9 @@ trials = 3
 
 
 def suite_file(tiny: Path, text: str) -> Path:
-    other = tiny.read_text().replace('"tiny"', '"other"').replace("batch_size = 50", "batch_size = 60")
+    other = (
+        tiny.read_text().replace('"tiny"', '"other"').replace("batch_size = 50", "batch_size = 60")
+    )
     tiny.with_name("other.toml").write_text(other)
     path = tiny.with_name("suite.toml")
     path.write_text(text)
@@ -161,20 +164,33 @@ def suite_file(tiny: Path, text: str) -> Path:
 
 
 class Audience(Spectator):
-    """Remembers, and acts when enough jobs have ended."""
+    """Counts."""
 
-    def __init__(self, after: int = 0, act: Any = None) -> None:
+    def __init__(self) -> None:
         self.ends, self.losses = 0, 0
-        self.after, self.act = after, act
 
     def lost(self, step: Step, reason: str, again: int) -> None:
         self.losses += 1
 
     def ended(self, step: Step, result: Any, reason: str | None) -> None:
         self.ends += 1
-        if self.act is not None and self.ends >= self.after:
-            act, self.act = self.act, None
-            act()
+
+
+def fall(cluster: Any, node: Any) -> None:
+    """The node goes down as a machine does, its raylet and its workers at once, while it trains.
+
+    Ray names its processes after their tasks.
+    """
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    while True:
+        workers = raylet.children()
+        names = [" ".join(worker.cmdline()) for worker in workers]
+        if any(name.startswith("ray::") and " on " in name for name in names):
+            break
+        time.sleep(0.01)
+    for process in (raylet, *workers):
+        process.kill()
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def bench(suite: Path, results: Path, executor: Executor, audience: Spectator) -> Done:
@@ -195,22 +211,27 @@ def test_a_node_that_is_killed_changes_no_record(cluster: Any, tiny: Path, tmp_p
     suite = suite_file(tiny, SUITE)
     bench(suite, tmp_path / "local", LocalExecutor(1), Spectator())
     with nodes(cluster, 1, 1) as (victim, survivor):
+        audience, killed = Audience(), threading.Event()
 
         def kill() -> None:
-            cluster.remove_node(victim, allow_graceful=False)
+            while audience.ends < 3:
+                time.sleep(0.01)
+            fall(cluster, victim)
+            killed.set()
 
-        audience = Audience(3, kill)
+        threading.Thread(target=kill, daemon=True).start()
         executor = RayExecutor()
         assert executor.slots == 2
         done = bench(suite, tmp_path / "ray", executor, audience)
-        assert audience.act is None and survivor in cluster.worker_nodes
+        assert killed.is_set() and survivor in cluster.worker_nodes
     here, there = (Store(tmp_path / name).read_all() for name in ("local", "ray"))
     assert not done.failures and not there.failures and not there.damaged
     assert len(there.records) == 24 and len({r.cell for r in there.records}) == 12
     assert audience.ends == 12, "no cell was trained twice to its end"
     assert [facts(r) for r in there.records] == [facts(r) for r in here.records]
     noted = [r for r in there.records if "lost_attempts" in r.provenance]
-    assert audience.losses >= 1 and len(noted) == 2 * audience.losses
+    assert audience.losses == 1 and len(noted) == 2
+    assert re.search("its (node|worker process) died", noted[0].provenance["lost_attempts"][0])
 
 
 def test_tuning_takes_the_same_path(cluster: Any, tiny: Path, tmp_path: Path) -> None:
@@ -307,7 +328,8 @@ def test_devices_are_the_clusters(cluster: Any) -> None:
             with pytest.raises(ConfigError, match=message):
                 RayExecutor(device=device)
     with nodes(cluster, 1, num_gpus=2):
-        assert RayExecutor(device="cpu").slots == 1
+        with RayExecutor(device="cpu") as executor:
+            assert executor.slots == 1
         with pytest.raises(ConfigError, match="a GPU that its torch does not see"):
             RayExecutor()
     with pytest.raises(ConfigError, match="no CPU to run a job on"):

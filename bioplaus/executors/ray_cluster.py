@@ -41,6 +41,8 @@ def connect(ray: Any, address: str | None, cpus: int) -> None:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=_checked(address), **quiet)
+        # there is no option against its notes on lost nodes, which go to standard output
+        ray._private.worker._worker_logs_enabled = False
     except BioplausError:
         raise
     except Exception as error:  # whatever Ray's processes have met
