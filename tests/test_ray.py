@@ -64,7 +64,10 @@ def nodes(cluster: Any, *cpus: int, **more: Any) -> Iterator[list[Any]]:
     finally:
         for node in added:
             if node in cluster.worker_nodes:
-                cluster.remove_node(node, allow_graceful=False)
+                cluster.remove_node(node)
+        deadline = time.monotonic() + 30
+        while ray.cluster_resources().get("CPU") and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 @dataclass(frozen=True)
