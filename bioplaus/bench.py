@@ -6,10 +6,12 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bioplaus.checkpoint import remove_checkpoints
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
@@ -17,12 +19,13 @@ from bioplaus.job_data import load_data
 from bioplaus.jobs import CellJob
 from bioplaus.records import Failure, Record, ResultSet, Tuning, TuningBudget
 from bioplaus.runner import Cell
-from bioplaus.steps import Step
-from bioplaus.store import Store, read_tuning
+from bioplaus.steps import Step, Work
+from bioplaus.store import Store, read_failure, read_tuning
 from bioplaus.study import Study
 from bioplaus.suite import Suite, TaskEntry
 from bioplaus.task import Task, TaskData, read_task
 from bioplaus.tuning import TuningPlan, choose, plan_tuning, tune, tuning_record
+from bioplaus.turns import claimed
 
 JOURNAL = "tuning.journal"
 """The file in a results folder where trials are kept, unless another storage is named."""
@@ -76,9 +79,14 @@ class Entry:
         """The settings that an earlier tuning chose, {} without tuning; None where none has."""
         if self.tuning is None:
             return {}
+        found = self.tuned_before(store)
+        return None if found is None else found.chosen
+
+    def tuned_before(self, store: Store) -> Tuning | None:
+        """What came of an earlier tuning; None where there was none."""
+        assert self.tuning is not None
         try:
-            path = store.tuning_path(self.task.name, self.rule, self.tuning.key)
-            return read_tuning(path).chosen
+            return read_tuning(store.tuning_path(self.task.name, self.rule, self.tuning.key))
         except RecordError:
             return None
 
@@ -197,13 +205,18 @@ def left(benchmark: Benchmark, place: Place) -> list[Left]:
     return found
 
 
-def work(entry: Entry, place: Place, done: Done) -> Generator[list[Step]]:
-    """All that an entry takes: yields steps to run, and is resumed when they have run."""
+def work(entry: Entry, place: Place, done: Done) -> Work:
+    """All that an entry takes: yields steps to run, and is resumed when they have run.
+
+    Says `Later` where another process is at work on it.
+    """
     chosen = entry.chosen(place.store)
     if chosen is None:
         found: list[Tuning] = []
         try:
             yield from tuned(entry, place, found)
+        except RecordError:
+            raise  # what cannot be kept need not be trained
         except BioplausError as error:
             _fail(entry.cell(place.store, {}), entry.seeds, str(error), place, done)
             return
@@ -212,42 +225,85 @@ def work(entry: Entry, place: Place, done: Done) -> Generator[list[Step]]:
     yield from _train(entry.cell(place.store, chosen), entry.seeds, place, done)
 
 
-def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Generator[list[Step]]:
-    """The tuning of an entry, written when it is done and put into `found`."""
+def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
+    """The tuning of an entry, written when it is done and put into `found`.
+
+    Where it is there already, that one.
+    """
     plan = entry.tuning
     if plan is None:
         raise ConfigError(f"{entry.title} is not to be tuned")
-    trials = yield from tune(plan, place.study(plan), place.device)
-    cell = entry.cell(place.store, choose(trials).settings)
-    tuning = tuning_record(plan, trials, cell.digest, place.device)
-    place.store.write(tuning)
+    store = place.store
+    claim = store.tuning_claim(entry.task.name, entry.rule, plan.key)
+    with (yield from claimed(claim, store.claims, f"the tuning of {entry.title}")):
+        tuning = entry.tuned_before(store)
+        if tuning is None:
+            folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
+            trials = yield from tune(plan, place.study(plan), place.device, folder)
+            cell = entry.cell(store, choose(trials).settings)
+            tuning = store.publish(tuning_record(plan, trials, cell.digest, place.device))
+            shutil.rmtree(folder, ignore_errors=True)
     found.append(tuning)
 
 
-def _train(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Generator[list[Step]]:
-    missing = [s for s in seeds if not cell.has(s, False)]
-    there = [cell.read(s) for s in sorted(set(seeds) - set(missing))]
+def _train(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Work:
+    """The records of a cell: those that are there, and the rest from jobs.
+
+    A failure that another process met meanwhile is not tried again.
+    """
+    claims, before = cell.store.claims, _failure(cell)
+    if missing := cell.missing(seeds, False, False):
+        with (yield from claimed(cell.claim, claims, cell.title)):
+            failure = _failure(cell)
+            if failure is not None and failure != before and set(missing) <= set(failure.seeds):
+                done.failures.append(failure)
+            else:
+                yield from _train_claimed(cell, seeds, place, done)
+    else:
+        claims.tidy(cell.claim)
+        _reuse(cell, seeds, done)
+
+
+def _reuse(cell: Cell, seeds: Sequence[int], done: Done) -> list[Record]:
+    there = [cell.read(seed) for seed in sorted(seeds)]
     done.records += there
     done.reused += len(there)
+    return there
+
+
+def _train_claimed(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Work:
+    missing = cell.missing(seeds, False, False)
+    there = _reuse(cell, sorted(set(seeds) - set(missing)), done)
 
     def keep(wanted: Iterable[int]) -> Callable[[list[Record]], None]:
         def write(records: list[Record]) -> None:
             for record in records:
                 if record.seed in wanted:
-                    done.records.append(record)
-                    place.store.write(record)
+                    done.records.append(place.store.publish(record))
             _forget_failure(cell)
 
         return write
 
     steps = []
     for group, wanted in seed_groups(missing, there):
-        job = CellJob(cell.experiment, group, place.device)
+        job = CellJob(cell.experiment, group, place.device, cell.folder)
         steps.append(
             Step(job, keep(wanted), lambda reason: _fail(cell, missing, reason, place, done))
         )
     if steps:
         yield steps
+    if all(cell.has(s, False) for s in missing):
+        remove_checkpoints(cell.folder)
+
+
+def _failure(cell: Cell) -> Failure | None:
+    """Why the cell failed, if it did, as its file says."""
+    experiment = cell.experiment
+    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
+    try:
+        return read_failure(path)
+    except RecordError:
+        return None
 
 
 def _forget_failure(cell: Cell) -> None:

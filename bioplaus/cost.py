@@ -47,6 +47,16 @@ def count(graph: GraphModule) -> Cost:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What steps have taken so far, all replicas together; None where some were not traced."""
+
+    flops: int | None = 0
+    steps: int = 0
+    peak_bytes: int | None = None
+    """The most that any step held besides what lasts."""
+
+
+@dataclass(frozen=True)
 class Saving:
     """What compiling a graph for the CPU would save at each call, and what it costs."""
 

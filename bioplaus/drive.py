@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from bioplaus.executor import Executor, JobError, WorkerLost
-from bioplaus.steps import Step
+from bioplaus.steps import Later, Step, Work
 from bioplaus.trainer import Progress
 
 RETRIES = 2
 """How often a job whose worker was lost is tried again."""
-
-Work = Iterator[list[Step]]
-"""A piece of work: lists of steps, each asked for when those before have run."""
+_PAUSE_SECONDS = 1.0
+"""Between two looks at work that was put off."""
 
 
 class Spectator:
@@ -35,11 +35,14 @@ class Spectator:
     def ended(self, step: Step, result: Any, reason: str | None) -> None:
         """It gave a result, or failed for a reason."""
 
+    def put_off(self, reason: str) -> None:
+        """A work has to wait for another process; told again at every look."""
+
 
 @dataclass
 class _Running:
     work: Work
-    steps: int
+    steps: int = 0
     """How many of its steps are not done."""
     losses: dict[int, list[str]] = field(default_factory=dict)
     """id of a step -> why its workers were lost."""
@@ -48,27 +51,40 @@ class _Running:
 def drive(works: Iterable[Work], executor: Executor, spectator: Spectator) -> None:
     """All the works, the first ones first; a work begins once a slot would stand idle.
 
-    What a step gives is kept as soon as it is there. An exception, KeyboardInterrupt among
-    them, passes through: the caller closes the executor.
+    A work that says `Later` goes to the end of the queue. What a step gives is kept as soon
+    as it is there. An exception, KeyboardInterrupt among them, passes through, and the works
+    are closed, so that they let go of what they hold: the caller closes the executor.
     """
-    waiting = deque(works)
+    waiting = deque(_Running(work) for work in works)
     running: dict[Future[Any], tuple[Step, _Running]] = {}
-    while waiting or running:
-        while waiting and len(running) < executor.slots:
-            _advance(_Running(waiting.popleft(), 0), executor, spectator, running)
-        if not running:
-            continue
-        # a timeout, because some platforms do not hear Ctrl-C during an endless wait
-        for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
-            step, work = running.pop(future)
-            losses = work.losses.setdefault(id(step), [])
-            if _is_lost(step, future, losses, spectator):
-                running[_submit(step, executor, spectator)] = step, work
+    begun = waiting.copy()
+    try:
+        while waiting or running:
+            # once around: what is put off is asked again after a pause
+            for _ in range(len(waiting)):
+                if len(running) >= executor.slots:
+                    break
+                work = waiting.popleft()
+                if _advance(work, executor, spectator, running):
+                    waiting.append(work)
+            if not running:
+                if waiting:
+                    time.sleep(_PAUSE_SECONDS)
                 continue
-            _finish(step, future, losses, spectator)
-            work.steps -= 1
-            if not work.steps:
-                _advance(work, executor, spectator, running)
+            # a timeout, because some platforms do not hear Ctrl-C during an endless wait
+            for future in wait(running, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED).done:
+                step, work = running.pop(future)
+                losses = work.losses.setdefault(id(step), [])
+                if _is_lost(step, future, losses, spectator):
+                    running[_submit(step, executor, spectator)] = step, work
+                    continue
+                _finish(step, future, losses, spectator)
+                work.steps -= 1
+                if not work.steps and _advance(work, executor, spectator, running):
+                    waiting.append(work)
+    finally:
+        for work in begun:
+            work.work.close()
 
 
 def _advance(
@@ -76,15 +92,19 @@ def _advance(
     executor: Executor,
     spectator: Spectator,
     running: dict[Future[Any], tuple[Step, _Running]],
-) -> None:
-    """Hand over the next steps of a work, if there are any."""
+) -> bool:
+    """Hand over the next steps of a work, if there are any; whether it is put off instead."""
     for steps in work.work:
+        if isinstance(steps, Later):
+            spectator.put_off(steps.reason)
+            return True
         work.steps = len(steps)
         for step in steps:
             spectator.started(step)
             running[_submit(step, executor, spectator)] = step, work
         if steps:
-            return
+            return False
+    return False
 
 
 def _submit(step: Step, executor: Executor, spectator: Spectator) -> Future[Any]:

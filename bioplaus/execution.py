@@ -6,16 +6,20 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import psutil
 import torch
 
-from bioplaus.cost import count
+from bioplaus import registry
+from bioplaus.checkpoint import Checkpoints
 from bioplaus.dataset import Split
-from bioplaus.environment import PRECISIONS
+from bioplaus.environment import PRECISIONS, provenance
+from bioplaus.errors import BioplausError
 from bioplaus.experiment import Experiment
 from bioplaus.records import Cost
 from bioplaus.stepper import Budget, Compile, Stepper
+from bioplaus.task import TrainingData
 from bioplaus.trainer import Trainer
 
 _SHARE = 0.8
@@ -30,6 +34,8 @@ class Execution:
     compile: Compile = "auto"
     max_replicas: int | None = None
     """Seeds that train together at most; None for as many as the memory holds."""
+    checkpoints: Path | None = None
+    """A folder for what a stopped training goes on from; None for no checkpoints."""
 
 
 def groups(
@@ -60,6 +66,51 @@ def fitting(experiment: Experiment, train: Split, wanted: int, execution: Execut
     return max(1, min(wanted, int(free // (peak - train.x.nbytes))))
 
 
+def checkpoints(
+    execution: Execution,
+    experiments: Sequence[Experiment],
+    data: TrainingData,
+    seeds: Sequence[int],
+    first: int = 0,
+) -> Checkpoints | None:
+    """Of replicas with these seeds, training together on the threads that torch has now.
+
+    first: the number of the first of them, where the experiments' replicas are several groups.
+    """
+    if execution.checkpoints is None:
+        return None
+    identity = {
+        "configurations": [experiment.configuration(data) for experiment in experiments],
+        "provenance": provenance(execution.device, torch.get_num_threads(), seeds) | {"command": 0},
+        "compile": execution.compile,
+        "first": first,
+        "rule": [registry.find("rule", e.rule.name).origin() for e in experiments],
+        "evaluated": sorted(data.sizes()),
+    }
+    return Checkpoints(execution.checkpoints, identity)
+
+
+def halved(error: Exception, size: int, experiment: Experiment) -> str:
+    """A note that a group of so many did not fit into memory; any other error is raised again.
+
+    BioplausError where a single replica does not fit.
+    """
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
+    if not full:
+        raise error
+    what = f"{experiment.rule.name} on {experiment.task.name}"
+    if size == 1:
+        raise BioplausError(
+            f"{what} does not fit into memory, even with one seed at a time; a smaller batch may: "
+            f"--set task.batch_size={max(1, experiment.task.batch_size // 2)}"
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return f"{what}: {size} seeds together did not fit into memory, so they trained in two groups"
+
+
 def generous_bytes(experiment: Experiment) -> int:
     """More bytes than a replica of all but the most extravagant rules needs."""
     network, itemsize = experiment.network, PRECISIONS[experiment.precision].itemsize
@@ -83,21 +134,17 @@ def budget(experiment: Experiment) -> Budget:
 
 def peak_bytes(stepper: Stepper) -> int | None:
     """What lasts between steps, and the most that a step holds besides, as counted."""
-    steps = [count(program.graph).peak_bytes for program in stepper.programs if program.graph]
-    if not steps:
+    most = stepper.work.peak_bytes
+    if most is None:
         return None
     lasting = {t.untyped_storage().data_ptr(): t.nbytes for t in stepper.tensors()}
-    return sum(lasting.values()) + max(steps)
+    return sum(lasting.values()) + most
 
 
 def step_flops(stepper: Stepper) -> int | None:
     """Of one replica's step, the mean over the steps so far; None where some are not traced."""
-    work = 0
-    for program in stepper.programs:
-        if program.graph is None:
-            return None
-        work += program.calls * count(program.graph).flops
-    return work // (len(stepper.seeds) * sum(program.calls for program in stepper.programs))
+    work = stepper.work
+    return None if work.flops is None else work.flops // (len(stepper.seeds) * work.steps)
 
 
 def cost(trainer: Trainer) -> Cost:

@@ -17,7 +17,7 @@ from bioplaus.optim import OptimizerSpec
 from bioplaus.records import SCHEMA
 from bioplaus.replicas import Rule
 from bioplaus.settings import Settings, sort_settings
-from bioplaus.task import Task, TaskData, read_task
+from bioplaus.task import Task, TrainingData, read_task
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Experiment:
         """The network that the task prescribes."""
         return self.task.build_network()
 
-    def configuration(self, data: TaskData) -> dict[str, object]:
+    def configuration(self, data: TrainingData) -> dict[str, object]:
         """What a record's key covers."""
         return {
             "schema": SCHEMA,

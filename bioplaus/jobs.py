@@ -1,6 +1,7 @@
 """Jobs: what a benchmark computes, as data that travels to a worker and facts that come back.
 
-A job reads its own data and writes nothing: the process that handed it out does.
+A job reads its own data and writes nothing but checkpoints, to go on from where it is run
+again: what it gives is written by the process that handed it out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -64,6 +66,8 @@ class CellJob(Job[list[Record]]):
     experiment: Experiment
     seeds: tuple[int, ...]
     device: str
+    checkpoints: Path | None = None
+    """A folder for them; None for none."""
 
     @property
     def title(self) -> str:
@@ -86,7 +90,7 @@ class CellJob(Job[list[Record]]):
             self.experiment,
             data,
             self.seeds,
-            Execution(torch.device(self.device)),
+            Execution(torch.device(self.device), checkpoints=self.checkpoints),
             lambda _, progress: watch(progress),
         )
         # the store is for paths only: nothing is written here
@@ -114,6 +118,8 @@ class TrialJob(Job[list[Trial]]):
     attempts: tuple[Attempt, ...]
     seeds: tuple[int, ...]
     device: str
+    checkpoints: Path | None = None
+    """A folder for them; None for none."""
 
     @property
     def title(self) -> str:
@@ -148,7 +154,7 @@ class TrialJob(Job[list[Trial]]):
         self, attempts: tuple[Attempt, ...], data: TrainingData, watch: Watch
     ) -> list[Trial]:
         experiments = [attempt.experiment for attempt in attempts]
-        execution = Execution(torch.device(self.device))
+        execution = Execution(torch.device(self.device), checkpoints=self.checkpoints)
         scores = train_stacked(experiments, data, self.seeds, execution, watch)
         return [
             finished_trial(attempt.number, dict(attempt.settings), score)

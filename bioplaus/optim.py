@@ -115,6 +115,24 @@ class StackedOptimizer:
             view.grad = tensor.grad[part]
         self._inner.step()
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """What it keeps, by the number of the tensor or view and torch's name."""
+        kept = self._inner.state_dict()["state"]
+        return {
+            f"{number}.{name}": value
+            for number, values in kept.items()
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in kept.items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = tensor
+        self._inner.load_state_dict({**self._inner.state_dict(), "state": state})
+
     @property
     def state(self) -> Mapping[Tensor, dict[str, Any]]:
         """What it keeps, by tensor or view."""

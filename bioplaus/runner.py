@@ -7,7 +7,7 @@ import io
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import torch
 
 from bioplaus import registry
 from bioplaus.card import rule_card
+from bioplaus.checkpoint import remove_checkpoints
+from bioplaus.claims import Holder
 from bioplaus.dataset import Split
 from bioplaus.environment import (
     PRECISIONS,
@@ -23,8 +25,9 @@ from bioplaus.environment import (
     use_precision,
 )
 from bioplaus.errors import BioplausError, PluginError, RecordError
-from bioplaus.execution import Execution, budget, cost, groups
+from bioplaus.execution import Execution, budget, checkpoints, cost, groups, halved
 from bioplaus.experiment import Experiment
+from bioplaus.outcome import Outcome
 from bioplaus.records import (
     Cost,
     Curves,
@@ -35,7 +38,8 @@ from bioplaus.records import (
 )
 from bioplaus.store import Store, read_record, write_atomically
 from bioplaus.task import TaskData, TrainingData, prepare
-from bioplaus.trainer import Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Progress, Splits, Trainer
+from bioplaus.turns import in_turn, waiting_line
 
 Observer = Callable[[Experiment, Progress], None]
 
@@ -62,37 +66,85 @@ def run_experiments(
     force: bool = False,
     save_weights: bool = False,
     observe: Observer = lambda experiment, progress: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Results:
     """Train what is not there yet and keep a record of each seed.
 
-    The seeds of an experiment train together, in groups that fit the device. A record that
-    cannot be written, or a rule that fails, is a problem in the results and does not stop
-    the others.
+    The seeds of an experiment train together, in groups that fit the device. A rule that
+    fails is a problem in the results and does not stop the others. What cannot be written
+    is one too, and ends the run, since nothing more could be kept.
+
+    What another process trains in the same folder is put off, and its records are used; of
+    that `tell` is told in one line, once for each process and experiment.
     """
     store.check_writable()
-    results = Results()
+    results, told = Results(), set[str]()
+
+    def claim(item: tuple[Cell, TaskData]) -> Path | None:
+        cell = item[0]
+        if cell.missing(seeds, force, save_weights):
+            return cell.claim
+        store.claims.tidy(cell.claim)
+        return None
+
+    def put_off(item: tuple[Cell, TaskData], holder: Holder) -> None:
+        line = waiting_line(item[0].title, holder)
+        if line not in told:
+            told.add(line)
+            tell(line)
+
+    cells = _cells(experiments, store, execution.device)
+    with contextlib.closing(in_turn(cells, claim, store.claims, put_off)) as turns:
+        try:
+            for cell, data in turns:
+                _run_cell(cell, data, seeds, results, execution, force, save_weights, observe)
+        except RecordError as error:
+            results.problems.append(f"stopped: {error}")
+    results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
+    return results
+
+
+def _cells(
+    experiments: Iterable[Experiment], store: Store, device: torch.device
+) -> Iterator[tuple[Cell, TaskData]]:
+    """Where the records of each are, and its data, which those on the same data share."""
     datasets: dict[str, TaskData] = {}
     for experiment in experiments:
-        use_precision(experiment.precision, execution.device)
+        use_precision(experiment.precision, device)
         content = experiment.task.model_dump_json(include={"dataset", "validation", "batch_size"})
         if content not in datasets:
             datasets = {content: experiment.task.load_data()}
         data = datasets[content]
-        cell = Cell(experiment, store, experiment.configuration(data))
-        missing = [s for s in seeds if force or not cell.has(s, save_weights)]
-        for seed in sorted(set(seeds) - set(missing)):
-            results.records.append(cell.read(seed))
-            results.reused += 1
-        if not missing:
-            continue
-        try:
-            for trainer in train_groups(experiment, data, missing, execution, observe):
-                cell.keep(trainer, save_weights, results)
-                _note(trainer, results.notes)
-        except BioplausError as error:
-            results.problems.append(str(error))
-    results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
-    return results
+        yield Cell(experiment, store, experiment.configuration(data)), data
+
+
+def _run_cell(
+    cell: Cell,
+    data: TaskData,
+    seeds: Sequence[int],
+    results: Results,
+    execution: Execution,
+    force: bool,
+    save_weights: bool,
+    observe: Observer,
+) -> None:
+    """Train what is missing of a cell; RecordError where a record cannot be written."""
+    missing = cell.missing(seeds, force, save_weights)
+    for seed in sorted(set(seeds) - set(missing)):
+        results.records.append(cell.read(seed))
+        results.reused += 1
+    if not missing:
+        return
+    try:
+        here = replace(execution, checkpoints=cell.folder)
+        for trainer in train_groups(cell.experiment, data, missing, here, observe):
+            cell.keep(trainer, save_weights, results, replace=force)
+            _note(trainer, results.notes)
+        remove_checkpoints(cell.folder)
+    except RecordError:
+        raise
+    except BioplausError as error:
+        results.problems.append(str(error))
 
 
 def _note(trainer: Trainer, notes: list[str]) -> None:
@@ -103,6 +155,7 @@ def _note(trainer: Trainer, notes: list[str]) -> None:
     for what, why in reasons:
         if not any(why in note for note in notes):
             notes.append(f"the step of {stepper.rule.name} {what}: {why}")
+    notes += [note for note in trainer.notes if note not in notes]
 
 
 def train_groups(
@@ -114,17 +167,31 @@ def train_groups(
 ) -> Iterator[Trainer]:
     """Train these seeds, as many together as fit; without a test split where there is none.
 
+    A group that does not fit into memory after all is split in two, which is noted.
     PluginError where the rule raises.
     """
     network, rule, task = experiment.network, experiment.rule, experiment.task
     with blaming(experiment):
         splits = prepared(experiment, data, execution.device)
-        for group in groups(experiment, splits.train, seeds, execution):
+        waiting = groups(experiment, splits.train, seeds, execution)
+        notes: list[str] = []
+        while waiting:
+            group = waiting.pop(0)
             with suitable_threads(len(group) * task.batch_size * network.widest_product()):
-                trainer = Trainer(
-                    rule, network, splits, budget(experiment), group, execution.compile
-                )
-                trainer.train(lambda progress: observe(experiment, progress))
+                try:
+                    trainer = Trainer(
+                        rule, network, splits, budget(experiment), group, execution.compile
+                    )
+                    trainer.train(
+                        lambda progress: observe(experiment, progress),
+                        checkpoints(execution, [experiment], data, group),
+                    )
+                except Exception as error:
+                    notes.append(halved(error, len(group), experiment))
+                    middle = len(group) // 2
+                    waiting[:0] = [group[:middle], group[middle:]]
+                    continue
+            trainer.notes[:0] = notes
             yield trainer
 
 
@@ -177,6 +244,27 @@ class Cell:
             self.experiment.task.name, self.experiment.rule.name, self.digest, seed
         )
 
+    @property
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        return self.path(0).parent
+
+    @property
+    def claim(self) -> Path:
+        """What to claim before it is trained."""
+        task, rule = self.experiment.task.name, self.experiment.rule.name
+        return self.store.cell_claim(task, rule, self.digest)
+
+    @property
+    def title(self) -> str:
+        """A few words for people."""
+        experiment = self.experiment
+        return f"{experiment.rule.name} on {experiment.task.name} {experiment.label}".rstrip()
+
+    def missing(self, seeds: Sequence[int], force: bool, weights: bool) -> list[int]:
+        """Which of the seeds to train."""
+        return [seed for seed in seeds if force or not self.has(seed, weights)]
+
     def has(self, seed: int, weights: bool) -> bool:
         """Whether that seed's record, and its weights if wanted, are there and sound."""
         if weights and not self.path(seed).with_suffix(".pt").is_file():
@@ -190,24 +278,33 @@ class Cell:
         """That seed's record; RecordError where there is none, or a damaged one."""
         return read_record(self.path(seed))
 
-    def keep(self, trainer: Trainer, weights: bool, results: Results) -> None:
-        """Write every seed's record; one that cannot be written is still in the results."""
-        for outcome, record in zip(trainer.outcomes, self.records(trainer), strict=True):
-            results.records.append(record)
-            try:
+    def keep(
+        self, trainer: Trainer, weights: bool, results: Results, replace: bool = False
+    ) -> None:
+        """Write every seed's record, and put what stands there then into the results.
+
+        RecordError where one cannot be written; all are in the results even so.
+        """
+        records = self.records(trainer)
+        try:
+            for i, outcome in enumerate(trainer.outcomes):
                 if weights:
                     buffer = io.BytesIO()
                     torch.save({k: v.clone() for k, v in outcome.params.items()}, buffer)
                     path = self.path(outcome.seed).with_suffix(".pt")
                     write_atomically(path, buffer.getvalue())
-                self.store.write(record)
-            except RecordError as error:
-                results.problems.append(f"not saved: {error}")
+                records[i] = self.store.publish(records[i], replace=replace)
+        finally:
+            results.records += records
 
     def records(self, trainer: Trainer) -> list[Record]:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        if trainer.resumed_at:
+            origin["resumed_at_steps"] = trainer.resumed_at
+        if trainer.notes:
+            origin["notes"] = trainer.notes
         origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
         return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
 

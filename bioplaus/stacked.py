@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Sequence
 
 from bioplaus.environment import suitable_threads
-from bioplaus.execution import Execution, budget, fitting
+from bioplaus.execution import Execution, budget, checkpoints, fitting, halved
 from bioplaus.experiment import Experiment
 from bioplaus.replicas import Replica
 from bioplaus.runner import blaming, prepared
 from bioplaus.task import TrainingData
-from bioplaus.trainer import Progress, Trainer
+from bioplaus.trainer import Progress, Splits, Trainer
 
 _SMALL_PRODUCT = 1e7
 """Multiply-adds in a CPU step's largest product up to which another replica costs less than
@@ -66,23 +66,37 @@ def train_stacked(
     with blaming(first):
         splits = prepared(first, data, execution.device)
         most = fitting(first, splits.train, len(replicas), execution)
-        for start in range(0, len(replicas), most):
-            group = replicas[start : start + most]
+        while replicas[len(found) :]:
+            group = replicas[len(found) : len(found) + most]
             multiply_adds = len(group) * first.task.batch_size * first.network.widest_product()
             with suitable_threads(multiply_adds):
-                trainer = Trainer(
-                    group[0].rule,
-                    first.network,
-                    splits,
-                    budget(first),
-                    [replica.seed for replica in group],
-                    execution.compile,
-                    each=group,
-                    probe=False,
-                )
-                trainer.train(watch)
+                try:
+                    trainer = _trainer(first, group, splits, execution)
+                    trainer.train(
+                        watch, checkpoints(execution, experiments, data, trainer.seeds, len(found))
+                    )
+                except Exception as error:
+                    halved(error, len(group), first)
+                    most = len(group) // 2
+                    continue
             found += [
                 None if o.diverged_epoch is not None else o.validation_accuracy[-1]
                 for o in trainer.outcomes
             ]
     return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
+
+
+def _trainer(
+    first: Experiment, group: Sequence[Replica], splits: Splits, execution: Execution
+) -> Trainer:
+    seeds = [replica.seed for replica in group]
+    return Trainer(
+        group[0].rule,
+        first.network,
+        splits,
+        budget(first),
+        seeds,
+        execution.compile,
+        each=group,
+        probe=False,
+    )

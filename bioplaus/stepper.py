@@ -6,7 +6,7 @@ program; the optimizers are torch's, fused, on the stacked parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bioplaus.capture import Captured
-from bioplaus.cost import dispatch_saving
+from bioplaus.cost import Work, count, dispatch_saving
 from bioplaus.dataset import Split
 from bioplaus.errors import PluginError
 from bioplaus.layers import Params
@@ -95,6 +95,7 @@ class Stepper:
         self._steps = budget.epochs * (len(train) // budget.batch_size)
         self._programs: dict[Rule, Program] = {}
         self._number = torch.zeros((), dtype=torch.int64, device=device)
+        self._work_before = Work()
         self._captured: dict[Rule, Captured] = {}
         self._index: Tensor | None = None
         self._sums: Tensor | None = None
@@ -117,16 +118,18 @@ class Stepper:
             metrics, memory = self._advance(self._programs[rule], index)
             self.state = State(self.state.aux, memory)
             return metrics if sums is None else sums + metrics
-        return self._step_on_cuda(rule, index, first=sums is None)
+        return self._step_on_cuda(rule, index, sums)
 
-    def _step_on_cuda(self, rule: Rule, index: Tensor, first: bool) -> Tensor:
+    def _step_on_cuda(self, rule: Rule, index: Tensor, sums: Tensor | None) -> Tensor:
         """All that a step reads and writes stays where it is, so that it can be captured."""
         if self._index is None:
             self._index = torch.empty_like(index, memory_format=torch.contiguous_format)
             held = {name: t.clone() for name, t in self.state.memory.items()}
             self.state = State(self.state.aux, held)
         self._index.copy_(index)
-        if first and self._sums is not None:
+        if self._sums is None and sums is not None:  # of before a resume
+            self._sums = sums.clone()
+        elif self._sums is not None and sums is None:
             self._sums.zero_()
         if rule not in self._captured:
             program = self._programs[rule]
@@ -175,6 +178,55 @@ class Stepper:
     def programs(self) -> list[Program]:
         """Of the rule's variants so far, the first step's first."""
         return list(self._programs.values())
+
+    @property
+    def work(self) -> Work:
+        """What the steps so far have taken, those before a resume included."""
+        before = self._work_before
+        flops, steps, peaks = before.flops, before.steps, [before.peak_bytes or 0]
+        for program in self.programs:
+            steps += program.calls
+            if program.graph is None:
+                flops = None
+                continue
+            cost = count(program.graph)
+            flops = None if flops is None else flops + program.calls * cost.flops
+            peaks.append(cost.peak_bytes)
+        return Work(flops, steps, max(peaks) or None)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that the next step depends on, and the work so far; shares storage with it."""
+        work = self.work
+        numbers = [-1 if n is None else n for n in (work.flops, work.steps, work.peak_bytes)]
+        found = {"work": torch.tensor(numbers)}
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "params": self.params,
+            "aux": self.state.aux,
+            "memory": self.state.memory,
+            "optimizer": self._optimizer.snapshot(),
+            "aux_optimizer": self._aux_optimizer.snapshot() if self._aux_optimizer else {},
+        }
+        for part, tensors in parts.items():
+            found |= {f"{part}/{name}": tensor for name, tensor in tensors.items()}
+        return found
+
+    @torch.no_grad()
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot, before any step was taken."""
+        parts: dict[str, Params] = {}
+        for key, tensor in snapshot.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = tensor
+        for own, part in ((self.params, "params"), (self.state.aux, "aux")):
+            for name, tensor in own.items():
+                tensor.copy_(parts[part][name])
+        kept = {n: parts["memory"][n].to(t.device) for n, t in self.state.memory.items()}
+        self.state = State(self.state.aux, kept)
+        self._optimizer.restore(parts.get("optimizer", {}))
+        if self._aux_optimizer is not None:
+            self._aux_optimizer.restore(parts.get("aux_optimizer", {}))
+        flops, steps, peak = snapshot["work"].tolist()
+        self._work_before = Work(None if flops < 0 else flops, steps, None if peak < 0 else peak)
 
     def tensors(self) -> Iterator[Tensor]:
         """All that lasts between steps: data, parameters, their gradients, states."""

@@ -1,10 +1,13 @@
-"""Steps: jobs with what to do when they end. A piece of work is a generator of lists of them."""
+"""Steps: jobs with what to do when they end. A piece of work is a generator of lists of them.
+
+In the place of a list it may say `Later`: what it would do next, another process is doing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from bioplaus.jobs import Job
@@ -22,3 +25,15 @@ class Step:
     failed: Callable[[str], object]
     lost: Callable[[str], object] = lambda reason: None
     """Its worker was lost, for this reason, and the job is tried again."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Not now: other work first, and then ask again."""
+
+    reason: str
+    """For people: what is waited for."""
+
+
+Work: TypeAlias = Generator["list[Step] | Later"]
+"""A piece of work: lists of steps, each asked for when those before have run."""

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from bioplaus.claims import CLAIM, Claims
 from bioplaus.errors import RecordError
+from bioplaus.files import create, write_atomically
 from bioplaus.garbage import collection_paused
 from bioplaus.index import Index, stamps_of
 from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest, seed_key
 
+__all__ = ["Store", "read_failure", "read_item", "read_record", "read_tuning", "write_atomically"]
+
 MAX_BYTES = 64 * 2**20
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
+
+_Item = TypeVar("_Item", Record, Tuning, Failure)
 
 
 class Store:
@@ -28,6 +36,23 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What this process is at work on, and others are."""
+        return Claims()
+
+    def cell_claim(self, task: str, rule: str, cell: str) -> Path:
+        """What to claim before that cell is trained."""
+        return self.folder / task / rule / cell[:16] / CLAIM
+
+    def tuning_claim(self, task: str, rule: str, key: str) -> Path:
+        """What to claim before that tuning is made."""
+        return self.folder / task / rule / f"{CLAIM}-tuning-{key[:16]}"
+
+    def checkpoints_of_tuning(self, task: str, rule: str, key: str) -> Path:
+        """A folder for the checkpoints of that tuning's trials."""
+        return self.folder / task / rule / f".tuning-{key[:16]}"
 
     def path(self, task: str, rule: str, cell: str, seed: int) -> Path:
         """Where that record is, or would be."""
@@ -63,11 +88,28 @@ class Store:
             case Failure():
                 return self.failure_path(item.task, item.rule, item.cell)
 
-    def write(self, item: Record | Tuning | Failure) -> Path:
-        """Write atomically: a reader, or a crash, sees the whole file or none."""
-        path = self.place(item)
-        write_atomically(path, item.to_json().encode())
-        return path
+    def write(self, item: _Item, *, replace: bool = False) -> Path:
+        """As `publish`; gives the path."""
+        self.publish(item, replace=replace)
+        return self.place(item)
+
+    def publish(self, item: _Item, *, replace: bool = False) -> _Item:
+        """Write it where nobody has yet; gives what stands there: this, or what was first.
+
+        A reader, or a crash, sees the whole file or none. A damaged file is replaced, a
+        failure by a later one, and with `replace` anything. RecordError where it cannot be
+        written.
+        """
+        path, content = self.place(item), item.to_json().encode()
+        if not replace and not isinstance(item, Failure):
+            if create(path, content):
+                return item
+            with contextlib.suppress(RecordError):
+                there = self.read(path)
+                if isinstance(there, type(item)):
+                    return there
+        write_atomically(path, content)
+        return item
 
     def read_all(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> ResultSet:
         """All there is, of some rules and tasks only where given, and what was wrong with others.
@@ -223,22 +265,3 @@ def _digest(path: Path, item: Record | Tuning | Failure) -> str:
         return digest(item.configuration)
     except (ValueError, RecursionError):
         raise RecordError(f"{path}: skipped, damaged (configuration: not canonical JSON)") from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk, rename; RecordError where that fails."""
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

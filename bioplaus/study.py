@@ -10,14 +10,16 @@ Parzen estimator.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioplaus.errors import ConfigError, RecordError
+from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.files import cannot_write
 from bioplaus.records import Trial
 from bioplaus.search import Choice, Dimension, LogUniform, Uniform
 
@@ -43,8 +45,9 @@ class Study:
     ) -> None:
         optuna = load_optuna()
         self._key, self._space, self._total = key, dict(space), trials
+        self._where = storage
         self._distributions = {name: _distribution(d) for name, d in space.items()}
-        try:
+        with self._blaming("; give a file or an Optuna storage URL with --storage"):
             self._study = optuna.create_study(
                 storage=_storage(storage),
                 study_name=key,
@@ -53,11 +56,21 @@ class Study:
             )
             for point in self._points(start)[len(self._found()) :]:
                 self._study.enqueue_trial(point)
+
+    @contextlib.contextmanager
+    def _blaming(self, hint: str = "") -> Iterator[None]:
+        """Whatever the storage raises, a full disk say, as a RecordError with one line."""
+        try:
+            yield
+        except BioplausError:
+            raise
         except Exception as error:  # a database's driver may raise anything
+            if isinstance(error, OSError) and error.errno is not None:
+                raise cannot_write(self._where, error) from None
             reason = " ".join(str(error).split())
             raise RecordError(
-                f"cannot use the tuning storage {storage}: {reason or type(error).__name__}; "
-                "give a file or an Optuna storage URL with --storage"
+                f"cannot use the tuning storage {self._where}: "
+                f"{reason or type(error).__name__}{hint}"
             ) from None
 
     def next_wave(self) -> list[tuple[int, dict[str, object]]]:
@@ -66,16 +79,17 @@ class Study:
         The whole of it, after an interruption too: which trials train together must not
         depend on that.
         """
-        optuna = load_optuna()
-        start, end = self._wave()
-        if start == end:
-            return []
-        while sum(t.state != optuna.trial.TrialState.WAITING for t in self._found()) < end:
-            self._study.ask()
-        for trial in self._found()[start:end]:
-            if not trial.state.is_finished():
-                self._complete(trial)
-        return [(t.number, self._settings(t)) for t in self._found()[start:end]]
+        waiting = load_optuna().trial.TrialState.WAITING
+        with self._blaming():
+            start, end = self._wave()
+            if start == end:
+                return []
+            while sum(t.state != waiting for t in self._found()) < end:
+                self._study.ask()
+            for trial in self._found()[start:end]:
+                if not trial.state.is_finished():
+                    self._complete(trial)
+            return [(t.number, self._settings(t)) for t in self._found()[start:end]]
 
     def _complete(self, found: optuna.trial.FrozenTrial) -> None:
         """Choose what was not chosen yet: a process may be killed between any two parameters.
@@ -97,16 +111,16 @@ class Study:
 
     def tell(self, trial: Trial) -> None:
         """Keep what a trial gave; one that is told already stays as it is."""
-        optuna = load_optuna()
+        failed = load_optuna().trial.TrialState.FAIL
         if self.is_done(trial.number):
             return
         note = trial.model_dump(mode="json", exclude={"number", "settings"})
-        self._study.set_user_attr(_note(trial.number), note)
-        if trial.validation_accuracy is None:
-            state = optuna.trial.TrialState.FAIL
-            self._study.tell(trial.number, state=state, skip_if_finished=True)
-        else:
-            self._study.tell(trial.number, trial.validation_accuracy, skip_if_finished=True)
+        with self._blaming():
+            self._study.set_user_attr(_note(trial.number), note)
+            if trial.validation_accuracy is None:
+                self._study.tell(trial.number, state=failed, skip_if_finished=True)
+            else:
+                self._study.tell(trial.number, trial.validation_accuracy, skip_if_finished=True)
 
     def trials(self) -> list[Trial]:
         """All that are done, by number."""
@@ -160,15 +174,25 @@ def load_optuna() -> Any:
 
 
 class _FileLock:
-    """A lock that a killed process cannot leave behind: the operating system lets go of it."""
+    """A lock that a killed process cannot leave behind: the operating system lets go of it.
 
-    def __init__(self, path: Path) -> None:
+    Whoever gets it finds whole lines: half of one, from a process that was killed or had no
+    space while it wrote, would spoil the next one too.
+    """
+
+    def __init__(self, journal: Path) -> None:
         from filelock import FileLock
 
-        self._lock = FileLock(path)
+        self._journal = journal
+        self._lock = FileLock(journal.with_name(journal.name + ".lock"))
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        try:
+            _drop_torn_line(self._journal)
+        except BaseException:
+            self._lock.release()
+            raise
         return True
 
     def release(self) -> None:
@@ -184,24 +208,22 @@ def _storage(where: str | os.PathLike[str]) -> Any:
 
     path = Path(where)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _FileLock(path.with_name(path.name + ".lock"))
-    lock.acquire()
-    try:
-        _drop_torn_line(path)
-    finally:
-        lock.release()
+    lock = _FileLock(path)
+    lock.acquire()  # for the sake of the readers
+    lock.release()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Half a line, from a machine that went down, would spoil the next one too."""
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb+") as file:
-            content = file.read()
-            if not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _distribution(dimension: Dimension) -> Any:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bioplaus.checkpoint import Checkpoints, Tensors
 from bioplaus.dataset import Split
+from bioplaus.interruption import Interruption
 from bioplaus.layers import Params
 from bioplaus.network import Network
+from bioplaus.outcome import Outcome, from_tensors, to_tensors
 from bioplaus.probes import AlignmentProbe
 from bioplaus.replicas import Replica, Rule, batched_predict, unstack
 from bioplaus.rule import Batch, State
@@ -31,19 +34,6 @@ class Splits:
     train: Split
     validation: Split | None
     test: Split | None
-
-
-@dataclass
-class Outcome:
-    """What became of one seed."""
-
-    seed: int
-    metrics: dict[str, list[float | None]] = field(default_factory=dict)
-    validation_accuracy: list[float | None] = field(default_factory=list)
-    test_accuracy: list[float | None] = field(default_factory=list)
-    alignment: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
-    diverged_epoch: int | None = None
-    params: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,9 +75,14 @@ class Trainer:
         self.steps_per_epoch = len(splits.train) // budget.batch_size
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
-        self.train_seconds = 0.0
-        self.setup_seconds = 0.0
         self.evaluation_seconds = 0.0
+        self.resumed_at: list[int] = []
+        """The steps after which the training was resumed from a checkpoint."""
+        self.notes: list[str] = []
+        """What was not as it should be, without a change of results, one line each."""
+        self._stepping_seconds = self._setup_before = self._lap = 0.0
+        self._step = self._epochs_done = 0
+        self._sums: Tensor | None = None
 
     @property
     def params(self) -> Params:
@@ -100,25 +95,31 @@ class Trainer:
         return self.stepper.state
 
     @torch.no_grad()
-    def train(self, report: Callable[[Progress], None] = lambda progress: None) -> list[Outcome]:
-        """All epochs, or until no replica is left that has not diverged."""
-        report(self._progress(0, 1))
-        for epoch in range(1, self.budget.epochs + 1):
-            start = time.perf_counter()
-            sums = self._epoch(epoch, report)
-            self._synchronize()
-            middle = time.perf_counter()
-            self._record(epoch, sums)
-            self._synchronize()
-            before, self.setup_seconds = self.setup_seconds, self._setup_seconds()
-            self.train_seconds += middle - start - (self.setup_seconds - before)
-            self.evaluation_seconds += time.perf_counter() - middle
-            self._adapt()
-            if all(outcome.diverged_epoch for outcome in self.outcomes):
-                break
+    def train(
+        self,
+        report: Callable[[Progress], None] = lambda progress: None,
+        checkpoints: Checkpoints | None = None,
+    ) -> list[Outcome]:
+        """All epochs, or until no replica is left that has not diverged.
+
+        With checkpoints it goes on from the last one, with the same result to the last bit as
+        if it had never stopped, and writes them. On SIGTERM and Ctrl-C it writes one, too.
+        """
+        found = checkpoints.latest() if checkpoints else None
+        if found is not None:
+            self._restore(found)
+        report(self._progress(self._step, self._epochs_done + 1))
+        with Interruption() as interruption:
+            while not self._over:
+                self._epoch(report, checkpoints, interruption)
         for index, outcome in enumerate(self.outcomes):
             outcome.params = {k: v.cpu() for k, v in unstack(self.params, index).items()}
         return self.outcomes
+
+    @property
+    def _over(self) -> bool:
+        lost = all(outcome.diverged_epoch for outcome in self.outcomes)
+        return lost or self._epochs_done == self.budget.epochs
 
     def batches(self, epoch: int) -> Tensor:
         """Indices of every batch of an epoch, (steps, R, batch size): each seed's own order.
@@ -131,29 +132,102 @@ class Trainer:
         kept = random_order(keys, count)[:, : steps * size].to(self.device)
         return kept.reshape(len(self.seeds), steps, size).movedim(1, 0)
 
-    def _epoch(self, epoch: int, report: Callable[[Progress], None]) -> Tensor:
-        """Train one epoch; sums over its steps of the rule's metrics, (M, R)."""
-        sums: Tensor | None = None
-        first = (epoch - 1) * self.steps_per_epoch
-        told = time.perf_counter()
-        for i, index in enumerate(self.batches(epoch), start=1):
-            sums = self.stepper.step(index, first + i - 1, sums)
-            if i == self.steps_per_epoch or time.perf_counter() - told > _REPORT_EVERY_SECONDS:
-                report(self._progress(first + i, epoch))
+    def _epoch(
+        self,
+        report: Callable[[Progress], None],
+        checkpoints: Checkpoints | None,
+        interruption: Interruption,
+    ) -> None:
+        """The rest of an epoch, and what is measured after it."""
+        epoch = self._epochs_done + 1
+        last = epoch * self.steps_per_epoch
+        self._lap = told = time.perf_counter()
+        for index in self.batches(epoch)[self._step - last :]:
+            self._sums = self.stepper.step(index, self._step, self._sums)
+            self._step += 1
+            if self._step == last or time.perf_counter() - told > _REPORT_EVERY_SECONDS:
+                report(self._progress(self._step, epoch))
                 told = time.perf_counter()
-        assert sums is not None  # an epoch has a step: Task.load_data sees to it
-        return sums
+            if self._step < last:
+                self._checkpoint(checkpoints, interruption)
+        assert self._sums is not None  # an epoch has a step: Task.load_data sees to it
+        self._synchronize()
+        self._stepping_seconds += self._passed()
+        self._record(epoch, self._sums)
+        self._synchronize()
+        self.evaluation_seconds += self._passed()
+        self._adapt(epoch)
+        self._sums, self._epochs_done = None, epoch
+        if not self._over:
+            self._checkpoint(checkpoints, interruption, epoch_ended=True)
 
-    def _setup_seconds(self) -> float:
+    def _checkpoint(
+        self, checkpoints: Checkpoints | None, interruption: Interruption, epoch_ended: bool = False
+    ) -> None:
+        """Write one where it is time to, or the process is to stop: it then stops."""
+        if checkpoints and (interruption.requested or checkpoints.due(epoch_ended)):
+            if not epoch_ended:
+                self._stepping_seconds += self._passed()
+            checkpoints.save(self._snapshot())
+            if checkpoints.problem and checkpoints.problem not in self.notes:
+                self.notes.append(checkpoints.problem)
+            self._passed()
+        if interruption.requested:
+            interruption.obey()
+
+    def _snapshot(self) -> Tensors:
+        """All that the rest of the training depends on."""
+        seconds = [self.train_seconds, self.setup_seconds, self.evaluation_seconds]
+        return {
+            "step": torch.tensor(self._step),
+            "seconds": torch.tensor(seconds, dtype=torch.float64),
+            "resumed_at": torch.tensor(self.resumed_at, dtype=torch.int64),
+            **({} if self._sums is None else {"sums": self._sums}),
+            **{f"outcomes/{name}": t for name, t in to_tensors(self.outcomes).items()},
+            **{f"stepper/{name}": t for name, t in self.stepper.snapshot().items()},
+        }
+
+    def _restore(self, snapshot: Tensors) -> None:
+        """Go on from a snapshot, before any step was taken."""
+        self._step = int(snapshot["step"])
+        seconds = snapshot["seconds"].tolist()
+        self._stepping_seconds, self._setup_before, self.evaluation_seconds = seconds
+        self.resumed_at = [*snapshot["resumed_at"].tolist(), self._step]
+        self._sums = snapshot["sums"].to(self.device) if "sums" in snapshot else None
+        self.outcomes = from_tensors(_part(snapshot, "outcomes/"), self.seeds)
+        self.stepper.restore(_part(snapshot, "stepper/"))
+        self._epochs_done = len(self.outcomes[0].test_accuracy)
+        for epoch in range(1, self._epochs_done + 1):
+            self._adapt(epoch)
+
+    def _passed(self) -> float:
+        """Seconds since this was asked last."""
+        before, self._lap = self._lap, time.perf_counter()
+        return self._lap - before
+
+    @property
+    def train_seconds(self) -> float:
+        """What steps took, tracing and compiling them apart."""
+        return self._stepping_seconds - self._tracing_seconds
+
+    @property
+    def setup_seconds(self) -> float:
+        """What tracing and compiling took."""
+        return self._setup_before + self._tracing_seconds
+
+    @property
+    def _tracing_seconds(self) -> float:
         return sum(program.setup_seconds for program in self.stepper.programs)
 
-    def _adapt(self) -> None:
-        """Let the rule look at the epoch's metrics, the worst of the replicas'."""
-        alive = [o.metrics for o in self.outcomes if o.diverged_epoch is None]
-        last = {name: [metrics[name][-1] for metrics in alive] for name in self.stepper.metrics}
-        worst = {
-            name: max(v for v in values if v is not None) for name, values in last.items() if values
-        }
+    def _adapt(self, epoch: int) -> None:
+        """Let the rule look at an epoch's metrics, the worst of the replicas'."""
+        alive = [o for o in self.outcomes if (o.diverged_epoch or epoch + 1) > epoch]
+        worst: dict[str, float] = {}
+        for outcome in alive:
+            for name, curve in outcome.metrics.items():
+                value = curve[epoch - 1]
+                if value is not None:
+                    worst[name] = max(value, worst.get(name, value))
         if worst:
             self.stepper.rule = self.stepper.rule.adapted(worst)
 
@@ -221,3 +295,7 @@ class Trainer:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

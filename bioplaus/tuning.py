@@ -13,6 +13,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, PluginError
@@ -132,20 +133,26 @@ def plan_tuning(
     return plan
 
 
-def tune(plan: TuningPlan, study: Study, device: str) -> Generator[list[Step], None, list[Trial]]:
+def tune(
+    plan: TuningPlan, study: Study, device: str, checkpoints: Path | None = None
+) -> Generator[list[Step], None, list[Trial]]:
     """All trials, wave after wave: yields what to run, and gives the trials in the end.
 
     Each is kept in the study as soon as it is done, so a tuning that was killed goes on,
-    and tries the same configurations.
+    and tries the same configurations. checkpoints: a folder for those of the trials.
     """
 
     while wave := study.next_wave():
-        yield _steps(plan, study, wave, device)
+        yield _steps(plan, study, wave, device, checkpoints)
     return study.trials()
 
 
 def _steps(
-    plan: TuningPlan, study: Study, wave: Sequence[tuple[int, dict[str, object]]], device: str
+    plan: TuningPlan,
+    study: Study,
+    wave: Sequence[tuple[int, dict[str, object]]],
+    device: str,
+    checkpoints: Path | None,
 ) -> list[Step]:
     """The jobs of a wave, trials of one structure together; none whose trials are all done."""
 
@@ -164,7 +171,7 @@ def _steps(
             groups.setdefault(structure(experiment), []).append(attempt)
     most = max(1, most_together(plan.default, device.partition(":")[0]) // plan.budget.seeds)
     jobs = [
-        TrialJob(tuple(group[start : start + most]), plan.seeds, device)
+        TrialJob(tuple(group[start : start + most]), plan.seeds, device, checkpoints)
         for group in groups.values()
         for start in range(0, len(group), most)
     ]

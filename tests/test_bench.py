@@ -255,7 +255,7 @@ def test_bench_and_tune_at_the_command_line(tiny: Path, tmp_path: Path) -> None:
     [
         (["bench", "quik"], 1, "unknown suite 'quik'; did you mean quick?"),
         (["bench", "no.toml"], 1, "cannot read the suite file no.toml"),
-        (["bench", "quick", "--jobs", "0"], 2, "a number of workers from 1 up, or auto"),
+        (["bench", "quick", "--jobs", "0"], 2, "a number from 1 to 10,000, or auto"),
         (["bench", "quick", "--executor", "moon"], 2, "Invalid value for '--executor': 'moon'"),
         (["tune", "--rule", "bakprop"], 1, "did you mean backprop"),
         (["tune", "--rule", "backprop", "--task", "digits-square", "--set",

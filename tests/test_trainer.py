@@ -14,12 +14,13 @@ from bioplaus.layers import Dense, Params
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
+from bioplaus.outcome import Outcome
 from bioplaus.profile import Citation, Plausibility
 from bioplaus.registry import load
 from bioplaus.replicas import Rule
 from bioplaus.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.streams import Stream
-from bioplaus.trainer import Budget, Outcome, Progress, Splits, Trainer
+from bioplaus.trainer import Budget, Progress, Splits, Trainer
 
 ADAM = OptimizerSpec(name="adam", lr=1e-2)
 

@@ -19,6 +19,7 @@ from bioplaus.cli.share import merge, verify
 from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
+from bioplaus.interruption import Terminated, handled
 
 # a thread that waits in a busy loop takes the core from the one it waits for, wherever another
 # program wants a core too; OpenMP reads this when torch is loaded
@@ -30,7 +31,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with handled():
+                return super().invoke(ctx)
         except BioplausError as error:
             if os.environ.get("BIOPLAUS_TRACEBACK"):
                 raise
@@ -38,6 +40,12 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             sys.exit(130)
+        except Terminated as termination:
+            click.echo(
+                "Terminated. What was finished is saved; the same command goes on from there.",
+                err=True,
+            )
+            sys.exit(termination.code)
 
 
 @click.group(

@@ -19,10 +19,10 @@ from rich.progress import (
 )
 
 from bioplaus.cli.words import count
-from bioplaus.drive import RETRIES, Spectator, Work
+from bioplaus.drive import RETRIES, Spectator
 from bioplaus.experiment import Experiment
 from bioplaus.records import Record, Trial
-from bioplaus.steps import Step
+from bioplaus.steps import Step, Work
 from bioplaus.trainer import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
@@ -124,6 +124,7 @@ class BenchDisplay(Spectator):
         self._all = self._bar.add_task("cells", total=works, note="")
         self._works, self._done = works, 0
         self._rows: dict[int, TaskID] = {}
+        self._told: set[str] = set()
 
     def counted(self, works: Iterable[Work]) -> Iterator[Work]:
         """The same works, noting when each is done."""
@@ -165,6 +166,12 @@ class BenchDisplay(Spectator):
     def lost(self, step: Step, reason: str, again: int) -> None:
         """One line for each worker that was lost."""
         self._line(step, f"{reason}; trying again ({again} of {RETRIES})")
+
+    def put_off(self, reason: str) -> None:
+        """One line for whatever is waited for."""
+        if reason not in self._told:
+            self._told.add(reason)
+            self._bar.console.print(reason, markup=False, highlight=False, soft_wrap=True)
 
     def ended(self, step: Step, result: Any, reason: str | None) -> None:
         """One line for each job."""

@@ -143,7 +143,7 @@ def run(
             )
     except KeyboardInterrupt:
         click.echo(
-            "Interrupted. Rules that had finished are saved, the one in training is not; "
+            "Interrupted. Rules that had finished are saved, and where training stood; "
             "the same command goes on from there.",
             err=True,
         )

@@ -8,6 +8,7 @@ import torch
 
 from bioplaus.layers import Params
 from bioplaus.optim import OptimizerSpec
+from bioplaus.outcome import Outcome
 from bioplaus.replicas import Rule, unstack
 from bioplaus.stepper import Budget
 from bioplaus.streams import Stream
@@ -16,7 +17,7 @@ from bioplaus.testing.check import check
 from bioplaus.testing.comparing import identical, rel, worst
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
-from bioplaus.trainer import Outcome, Splits, Trainer
+from bioplaus.trainer import Splits, Trainer
 
 CLOSE = 1e-10
 """Relative tolerance in float64 after fifty steps."""
