@@ -239,9 +239,12 @@ def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
         tuning = entry.tuned_before(store)
         if tuning is None:
             folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
-            trials = yield from tune(plan, place.study(plan), place.device, folder)
+            study = place.study(plan)
+            trials = yield from tune(plan, study, place.device, folder)
             cell = entry.cell(store, choose(trials).settings)
-            tuning = store.publish(tuning_record(plan, trials, cell.digest, place.device))
+            tuning = store.publish(
+                tuning_record(plan, trials, cell.digest, place.device, study.losses())
+            )
             shutil.rmtree(folder, ignore_errors=True)
     found.append(tuning)
 

@@ -71,7 +71,9 @@ def provenance(
 
 
 def device_name(device: torch.device) -> str:
-    """The device's model."""
+    """The device's model, where it is in this machine: a cluster's driver may have none."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "GPUs of a cluster"
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bioplaus.bench import Left
 from bioplaus.records import Record
+from bioplaus.study import FIRST_WAVE, LATER_WAVES
 
 Speeds = Mapping[tuple[str, str], float]
 """(task, rule) -> seconds of one seed's epoch, evaluation included."""
@@ -32,6 +33,45 @@ def seconds(left: Left, known: Speeds) -> float | None:
         return None
     trials = entry.budget.seeds * entry.budget.epochs * left.trials if entry.budget else 0
     return speed * (trials + len(left.seeds) * entry.base.task.epochs)
+
+
+def setups(records: Iterable[Record]) -> Speeds:
+    """(task, rule) -> seconds of tracing and compiling a step, the median over the records."""
+    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        seen[record.task, record.rule].append(record.timing.setup_seconds)
+    return {place: statistics.median(found) for place, found in seen.items()}
+
+
+def wave_sizes(trials: int) -> list[int]:
+    """How many trials of a tuning run at a time, wave after wave."""
+    rest = max(0, trials - FIRST_WAVE)
+    later = [LATER_WAVES] * (rest // LATER_WAVES) + [rest % LATER_WAVES]
+    return [size for size in (min(trials, FIRST_WAVE), *later) if size]
+
+
+def waves(left: Left, known: Speeds, setup: Speeds, device_type: str) -> list[list[float]] | None:
+    """Seconds of each job of what is left of an entry, wave after wave; None for unknown.
+
+    Trials of a wave are taken to be of one structure, so that as many train together as the
+    device is quickest with; the seeds of a cell are one job.
+    """
+    from bioplaus.stacked import most_together
+
+    entry = left.entry
+    place = entry.task.name, entry.rule
+    if place not in known:
+        return None
+    pace, start = known[place], setup.get(place, 0.0)
+    found = []
+    if entry.budget and left.trials:
+        budget = entry.budget
+        together = max(1, most_together(entry.base, device_type) // budget.seeds)
+        for size in wave_sizes(left.trials):
+            jobs = [min(together, size - first) for first in range(0, size, together)]
+            found.append([start + n * budget.seeds * budget.epochs * pace for n in jobs])
+    found.append([start + len(left.seeds) * entry.base.task.epochs * pace])
+    return found
 
 
 def total(lefts: Sequence[Left], known: Speeds, slots: int) -> tuple[float, int]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FIRST_WAVE = 10
 LATER_WAVES = 5
+_LOST = "lost_attempts"
 _DIGITS = 4
 """Significant digits of a number that is tried: labels and commands stay readable."""
 
@@ -121,6 +122,14 @@ class Study:
                 self._study.tell(trial.number, state=failed, skip_if_finished=True)
             else:
                 self._study.tell(trial.number, trial.validation_accuracy, skip_if_finished=True)
+
+    def note_loss(self, reason: str) -> None:
+        """Keep why a worker was lost that ran trials; they are tried again."""
+        self._study.set_user_attr(_LOST, [*self.losses(), reason])
+
+    def losses(self) -> list[str]:
+        """All such reasons, in order."""
+        return list(self._study.user_attrs.get(_LOST, []))
 
     def trials(self) -> list[Trial]:
         """All that are done, by number."""

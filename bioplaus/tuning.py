@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from bioplaus.environment import provenance
@@ -176,10 +176,15 @@ def _steps(
         for start in range(0, len(group), most)
     ]
     return [
-        Step(job, keep, lambda reason, job=job: keep(_all_failed(job, reason)))  # type: ignore[misc]
+        Step(job, keep, partial(_keep_failed, study, job), study.note_loss)
         for job in jobs
         if not all(study.is_done(attempt.number) for attempt in job.attempts)
     ]
+
+
+def _keep_failed(study: Study, job: TrialJob, reason: str) -> None:
+    for trial in _all_failed(job, reason):
+        study.tell(trial)
 
 
 def _all_failed(job: TrialJob, reason: str) -> list[Trial]:
@@ -195,10 +200,17 @@ def choose(trials: Sequence[Trial]) -> Trial:
     return max(scored, key=lambda t: (t.validation_accuracy or 0.0, -t.number))
 
 
-def tuning_record(plan: TuningPlan, trials: Sequence[Trial], cell: str, device: str) -> Tuning:
-    """The facts on a tuning that is done."""
+def tuning_record(
+    plan: TuningPlan,
+    trials: Sequence[Trial],
+    cell: str,
+    device: str,
+    losses: Sequence[str] = (),
+) -> Tuning:
+    """The facts on a tuning that is done; `losses`: why workers that ran its trials were lost."""
     import torch
 
+    note = {"lost_attempts": list(losses)} if losses else {}
     return Tuning(
         key=plan.key,
         task=plan.task.name,
@@ -210,7 +222,7 @@ def tuning_record(plan: TuningPlan, trials: Sequence[Trial], cell: str, device: 
         chosen=choose(trials).settings,
         cell=cell,
         configuration=plan.configuration,
-        provenance=provenance(torch.device(device), 1, plan.seeds),
+        provenance=provenance(torch.device(device), 1, plan.seeds) | note,
     )
 
 

@@ -7,17 +7,30 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from _inline import InlineExecutor
 
 from bioplaus import registry
+from bioplaus.bench import Entry, Place, tuned
+from bioplaus.drive import Spectator, drive
 from bioplaus.errors import ConfigError
-from bioplaus.executor import JobError
+from bioplaus.executor import JobError, WorkerLost
 from bioplaus.executors.local import LocalExecutor
-from bioplaus.jobs import Job, Watch
+from bioplaus.experiment import configure
+from bioplaus.jobs import CellJob, Job, Watch
+from bioplaus.records import Record, Tuning, TuningBudget
+from bioplaus.steps import Step
+from bioplaus.store import Store
+from bioplaus.task import read_task
 from bioplaus.trainer import Progress
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Little(Job[object]):
             raise ZeroDivisionError("planted")
         if self.what == "mistake":
             raise ConfigError("one clear line")
+        if self.what == "fill the memory":
+            raise MemoryError
         if self.what == "sleep":
             print(os.getpid(), flush=True)
             time.sleep(600)
@@ -71,6 +86,68 @@ def test_jobs_run_in_workers_and_failures_stay_theirs() -> None:
         assert replaced != pid
     with pytest.raises(ProcessLookupError):
         os.kill(replaced, 0)
+
+
+def test_losses_are_told_from_failures() -> None:
+    """A worker that dies, hangs or fills the memory; one whose job raises is not lost."""
+    with LocalExecutor(1, timeout=8) as executor:
+        orders = ("die", "sleep", "fill the memory", "raise", "work")
+        died, hung, filled, raised, last = (executor.submit(Little(w), quiet) for w in orders)
+        with pytest.raises(WorkerLost, match="died"):
+            died.result(timeout=60)
+        with pytest.raises(WorkerLost, match="little sleep: no progress for 8 s, so .* was killed"):
+            hung.result(timeout=60)
+        with pytest.raises(WorkerLost, match="ran out of memory"):
+            filled.result(timeout=60)
+        with pytest.raises(JobError) as error:
+            raised.result(timeout=60)
+        assert not isinstance(error.value, WorkerLost)
+        last.result(timeout=60)
+
+
+class Losing(InlineExecutor):
+    """Loses a worker the first few times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
+        if self.times:
+            self.times -= 1
+            future: Future[R] = Future()
+            future.set_exception(WorkerLost(f"lost {self.times}"))
+            return future
+        return super().submit(job, watch)
+
+
+@pytest.mark.parametrize("times", range(4))
+def test_a_lost_job_is_tried_twice_more_and_that_is_noted(tiny: Path, times: int) -> None:
+    experiment = configure("backprop", read_task(str(tiny)), {"task.epochs": 1}, "fp32")
+    kept: list[Record] = []
+    reasons: list[str] = []
+    told: list[str] = []
+    step = Step(CellJob(experiment, (0,), "cpu"), kept.extend, reasons.append, told.append)
+    drive(iter([(s for s in [[step]])]), Losing(times), Spectator())
+    lost = [f"lost {n}" for n in range(times - 1, -1, -1)]
+    assert told == lost[:2]
+    if times <= 2:
+        (record,) = kept
+        assert not reasons and record.provenance.get("lost_attempts", []) == lost
+        assert ("lost_attempts" in record.provenance) == bool(times)
+    else:
+        assert not kept
+        assert reasons == ["lost 0 (tried 3 times; before that: lost 2; lost 1)"]
+
+
+def test_a_tuning_notes_what_was_lost(tiny: Path, tmp_path: Path) -> None:
+    task = read_task(str(tiny))
+    budget = TuningBudget(trials=2, seeds=1, epochs=1)
+    entry = Entry("backprop", task, task.load_data(), {}, "fp32", (), budget)
+    found: list[Tuning] = []
+    drive([tuned(entry, Place(Store(tmp_path)), found)], Losing(1), Spectator())
+    assert found[0].provenance["lost_attempts"] == ["lost 0"]
+    assert {trial.status for trial in found[0].trials} == {"complete"}
 
 
 def test_closing_stops_what_runs() -> None:

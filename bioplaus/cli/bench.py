@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bioplaus import registry
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
-    device_option,
-    executor_option,
     format_option,
-    jobs_option,
     output_option,
     results_option,
     storage_option,
 )
+from bioplaus.cli.plan import show_plan
 from bioplaus.cli.report import DEFAULT_FORMAT, rendered
 from bioplaus.cli.words import count
+from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
 
 if TYPE_CHECKING:
     from bioplaus.bench import Benchmark, Done, Place
+    from bioplaus.store import Store
 
 
 @click.command(short_help="Run a suite: rules x tasks x seeds, tuned on equal terms.")
 @click.argument("suite", metavar="SUITE")
 @plugin_option
 @click.option("--dry-run", is_flag=True, help="Show what would run, and how long it may take.")
-@jobs_option
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="With --dry-run: simulate that many machines, each with --jobs workers.",
+)
+@click.option(
+    "--gpus-per-node",
+    type=click.IntRange(1, 1000),
+    metavar="G",
+    help="With --nodes: a worker for each of so many GPUs instead.",
+)
+@workers_options
 @results_option
-@device_option
 @storage_option
-@executor_option
 @format_option(registry.names("report"), "How to write the table at the end.", DEFAULT_FORMAT)
 @output_option("Write that table to a file.")
 @click.option(
@@ -48,14 +58,14 @@ def bench(
     suite: str,
     plugins: tuple[str, ...],
     dry_run: bool,
-    jobs: int,
+    nodes: int | None,
+    gpus_per_node: int | None,
     results: str,
-    device: str,
     storage: str | None,
-    executor: str,
     form: str,
     output: str | None,
     html: str | None,
+    **workers: Any,
 ) -> None:
     """Run a suite and print its table: a built-in one by name, or your own FILE.toml.
 
@@ -67,34 +77,37 @@ def bench(
     bioplaus bench quick --html leaderboard.html
     bioplaus bench my-suite.toml --jobs 8
     bioplaus bench my-suite.toml --plugin my_rule.py
+    bioplaus bench my-suite.toml --executor ray --address auto
+    bioplaus bench my-suite.toml --dry-run --nodes 16
 
     `bioplaus list suites` names the built-in ones; `bioplaus show quick > my-suite.toml`
     prints one to change.
     """
     if html is not None and "html" not in registry.names("report"):
         raise ConfigError("no report called html is installed; leave out --html")
+    if nodes is not None and not dry_run:
+        raise ConfigError("--nodes simulates machines; add --dry-run")
+    if gpus_per_node is not None and nodes is None:
+        raise ConfigError("--gpus-per-node says what a node has; add --nodes")
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch and data ..."):
         from bioplaus.bench import Place, expand
-        from bioplaus.environment import resolve_device
-        from bioplaus.jobs import usable_cores
         from bioplaus.store import Store
         from bioplaus.suite import read_suite
 
-        where = resolve_device(device)
         add_files(plugins)
         benchmark = expand(read_suite(suite))
-    place = Place(Store(results), str(where), storage)
-    slots = jobs or (usable_cores() if where.type == "cpu" else 1)
     _announce(benchmark)
+    asked = Workers(**workers)
+    store = Store(results)
     if dry_run:
-        _show_plan(benchmark, place, slots)
+        show_plan(benchmark, Place(store, storage=storage), asked, nodes, gpus_per_node)
         return
     if not benchmark.entries:
         raise BioplausError(f"nothing of {benchmark.suite.name} can run here")
-    place.store.check_writable()
-    done = _run(benchmark, place, executor, slots)
+    store.check_writable()
+    done, place = _run(benchmark, store, storage, asked)
     _write(done, place, form, output, html)
     if done.failures:
         reasons = "; ".join(f.reason for f in done.failures)
@@ -118,51 +131,27 @@ def _announce(benchmark: Benchmark) -> None:
         click.echo(f"Not run: {line}", err=True)
 
 
-def _show_plan(benchmark: Benchmark, place: Place, slots: int) -> None:
-    from bioplaus.bench import left
-    from bioplaus.estimate import in_words, seconds, speeds, total
-
-    lefts = left(benchmark, place)
-    known = speeds(place.store.read_all().records if place.store.folder.is_dir() else [])
-    for item in lefts:
-        tuning = f"{count(item.trials, 'trial')}, then " if item.trials else ""
-        time = seconds(item, known)
-        click.echo(
-            f"{item.entry.title}: {tuning}{count(len(item.seeds), 'seed')}; "
-            + ("time unknown" if time is None else f"about {in_words(time)}")
-        )
-    if not benchmark.entries:
-        click.echo("Nothing of it can run here.")
-        return
-    if not lefts:
-        click.echo("Nothing is left to run.")
-        return
-    time, unknown = total(lefts, known, slots)
-    click.echo(
-        f"{len(lefts)} of {len(benchmark.entries)} cells to run on {count(slots, 'worker')}: "
-        + (f"about {in_words(time)}" if time else "no speed seen yet")
-        + (f", and {count(unknown, 'cell')} of unknown time" if unknown and time else "")
-    )
-
-
-def _run(benchmark: Benchmark, place: Place, executor: str, slots: int) -> Done:
-    from bioplaus.bench import Done, work
+def _run(
+    benchmark: Benchmark, store: Store, storage: str | None, asked: Workers
+) -> tuple[Done, Place]:
+    from bioplaus.bench import Done, Place, work
     from bioplaus.cli.progress import BenchDisplay
     from bioplaus.drive import drive
 
     done = Done()
-    works = [work(entry, place, done) for entry in benchmark.entries]
-    workers = registry.load("executor", executor)(slots)
     try:
-        with workers, BenchDisplay(len(works)) as display:
-            drive(display.counted(works), workers, display)
+        with asked.open() as executor:
+            place = Place(store, executor.device, storage)
+            works = [work(entry, place, done) for entry in benchmark.entries]
+            with BenchDisplay(len(works)) as display:
+                drive(display.counted(works), executor, display)
     except KeyboardInterrupt:
         click.echo(
             "Interrupted. What was finished is saved; the same command goes on from there.",
             err=True,
         )
         sys.exit(130)
-    return done
+    return done, place
 
 
 def _write(done: Done, place: Place, form: str, output: str | None, html: str | None) -> None:

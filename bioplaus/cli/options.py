@@ -135,7 +135,8 @@ def jobs_option(command: F) -> F:
         type=NumberType(),
         default="auto",
         show_default=True,
-        help="Worker processes: a number, or auto for one per core (one on a GPU).",
+        help="Jobs at a time: a number, or auto for one per core (one on a GPU; on a cluster, "
+        "what it holds).",
     )(command)
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bioplaus import registry
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
-    device_option,
-    executor_option,
-    jobs_option,
     results_option,
     set_option,
     storage_option,
 )
 from bioplaus.cli.words import count
+from bioplaus.cli.workers import Workers, workers_options
 
 if TYPE_CHECKING:
-    from bioplaus.bench import Entry, Place
+    from bioplaus.bench import Entry
     from bioplaus.records import Tuning
+    from bioplaus.store import Store
 
 
 @click.command(short_help="Choose a rule's settings on a task's validation split.")
@@ -45,9 +44,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each trial.  [default: task]")
 @set_option("As for `run`; what is set is not searched. Repeatable.")
 @storage_option
-@jobs_option
-@device_option
-@executor_option
+@workers_options
 @results_option
 def tune(
     rule: str,
@@ -58,10 +55,8 @@ def tune(
     epochs: int | None,
     assignments: tuple[str, ...],
     storage: str | None,
-    jobs: int,
-    device: str,
-    executor: str,
     results: str,
+    **workers: Any,
 ) -> None:
     """Search a rule's settings on a task, and print what is best on the validation split.
 
@@ -78,16 +73,13 @@ def tune(
 
     with Console(stderr=True).status("Loading torch and data ..."):
         from bioplaus.api import get_rule
-        from bioplaus.bench import Entry, Place
-        from bioplaus.environment import resolve_device
+        from bioplaus.bench import Entry
         from bioplaus.experiment import choose_task
-        from bioplaus.jobs import usable_cores
         from bioplaus.records import TuningBudget
         from bioplaus.settings import parse_assignments
         from bioplaus.store import Store
         from bioplaus.task import read_task
 
-        where = resolve_device(device)
         base = read_task(task) if task else choose_task([get_rule(rule)])
         settings = parse_assignments(assignments)
         changes = {k[5:]: v for k, v in settings.items() if k.startswith("task.")}
@@ -95,27 +87,26 @@ def tune(
         budget = TuningBudget(trials=trials, seeds=seeds, epochs=epochs or changed.epochs)
         entry = Entry(rule, base, changed.load_data(), settings, "fp32", (), budget)
         _ = entry.tuning
-    place = Place(Store(results), str(where), storage)
-    place.store.check_writable()
+    store = Store(results)
+    store.check_writable()
     click.echo(
         f"{entry.title}: {count(trials, 'trial')} of {count(seeds, 'seed')}, "
         f"{count(budget.epochs, 'epoch')} each",
         err=True,
     )
-    slots = jobs or (usable_cores() if where.type == "cpu" else 1)
-    _show(_run(entry, place, executor, slots), entry)
+    _show(_run(entry, store, storage, Workers(**workers)), entry)
 
 
-def _run(entry: Entry, place: Place, executor: str, slots: int) -> Tuning:
-    from bioplaus.bench import tuned
+def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tuning:
+    from bioplaus.bench import Place, tuned
     from bioplaus.cli.progress import BenchDisplay
     from bioplaus.drive import drive
 
     found: list[Tuning] = []
-    workers = registry.load("executor", executor)(slots)
     try:
-        with workers, BenchDisplay(1) as display:
-            drive(display.counted([tuned(entry, place, found)]), workers, display)
+        with asked.open() as executor, BenchDisplay(1) as display:
+            place = Place(store, executor.device, storage)
+            drive(display.counted([tuned(entry, place, found)]), executor, display)
     except KeyboardInterrupt:
         click.echo(
             "Interrupted. Trials that had finished are saved; the same command goes on.",

@@ -1,0 +1,95 @@
+"""What `bioplaus bench --dry-run` prints: what is left to run, and how long it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from bioplaus.cli.words import count
+from bioplaus.errors import BioplausError
+
+if TYPE_CHECKING:
+    from bioplaus.bench import Benchmark, Left, Place
+    from bioplaus.cli.workers import Workers
+    from bioplaus.records import Record
+
+
+def show_plan(
+    benchmark: Benchmark,
+    place: Place,
+    asked: Workers,
+    nodes: int | None,
+    gpus_per_node: int | None,
+) -> None:
+    """What is left of each cell, and how long all of it may take."""
+    from bioplaus.bench import left
+    from bioplaus.estimate import in_words, seconds, speeds, total
+    from bioplaus.executor import Setup, room_here
+
+    lefts = left(benchmark, place)
+    records = place.store.read_all().records if place.store.folder.is_dir() else []
+    known = speeds(records)
+    for item in lefts:
+        tuning = f"{count(item.trials, 'trial')}, then " if item.trials else ""
+        time = seconds(item, known)
+        click.echo(
+            f"{item.entry.title}: {tuning}{count(len(item.seeds), 'seed')}; "
+            + ("time unknown" if time is None else f"about {in_words(time)}")
+        )
+    if not benchmark.entries:
+        click.echo("Nothing of it can run here.")
+        return
+    if not lefts:
+        click.echo("Nothing is left to run.")
+        return
+    if nodes is not None:
+        _show_simulation(lefts, records, nodes, asked.jobs, gpus_per_node)
+        return
+    slots, _ = room_here(asked.executor, Setup(asked.jobs))
+    time, unknown = total(lefts, known, slots)
+    click.echo(
+        f"{len(lefts)} of {len(benchmark.entries)} cells to run on {count(slots, 'worker')}: "
+        + (f"about {in_words(time)}" if time else "no speed seen yet")
+        + (f", and {count(unknown, 'cell')} of unknown time" if unknown and time else "")
+    )
+
+
+def _show_simulation(
+    lefts: Sequence[Left],
+    records: Sequence[Record],
+    nodes: int,
+    jobs: int,
+    gpus_per_node: int | None,
+) -> None:
+    """Time, utilisation and critical path on so many machines."""
+    from bioplaus.estimate import in_words, setups, speeds, waves
+    from bioplaus.jobs import usable_cores
+    from bioplaus.schedule import simulate
+
+    each = jobs or gpus_per_node or usable_cores()
+    known, setup = speeds(records), setups(records)
+    device = "cpu" if gpus_per_node is None else "cuda"
+    found = [(item, waves(item, known, setup, device)) for item in lefts]
+    works = [(item, work) for item, work in found if work is not None]
+    if not works:
+        raise BioplausError(
+            "no record says how fast any of these cells trains; "
+            "run a suite of them with one seed first, into the same --results"
+        )
+    plan = simulate([work for _, work in works], nodes * each)
+    machines = f"{count(nodes, 'node')} of {count(each, 'worker')}"
+    click.echo(
+        f"{count(plan.jobs, 'job')} on {machines}: about {in_words(plan.seconds)}, "
+        f"workers busy {100 * plan.utilisation:.2g} % of it"
+    )
+    assert plan.critical is not None
+    item, work = works[plan.critical]
+    click.echo(
+        f"Critical path: {in_words(plan.critical_path)}, {item.entry.title} "
+        f"({count(len(work), 'wave')}, one after the other); no number of nodes is quicker"
+    )
+    click.echo(f"On one worker: {in_words(plan.total)}")
+    if len(works) < len(lefts):
+        click.echo(f"Not counted: {count(len(lefts) - len(works), 'cell')} of unknown time")

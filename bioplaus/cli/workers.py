@@ -1,0 +1,65 @@
+"""Options that say where jobs run, and the executor that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bioplaus import registry
+from bioplaus.cli.options import device_option, executor_option, jobs_option
+
+if TYPE_CHECKING:
+    from bioplaus.executor import Executor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TIMEOUT = 1800
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the options say."""
+
+    executor: str
+    jobs: int
+    device: str
+    address: str | None
+    timeout: float
+
+    def open(self) -> Executor:
+        """The executor; ConfigError for what it cannot do."""
+        from bioplaus.executor import Setup
+
+        setup = Setup(self.jobs, self.device, self.timeout or None, self.address)
+        opened: Executor = registry.load("executor", self.executor).open(setup)
+        return opened
+
+
+def workers_options(command: F) -> F:
+    """--executor, --address, --jobs, --timeout and --device."""
+    options = (
+        executor_option,
+        click.option(
+            "--address",
+            metavar="auto|HOST:PORT",
+            help="The Ray cluster.  [default: a new one of this machine alone]",
+        ),
+        jobs_option,
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0),
+            default=_TIMEOUT,
+            show_default=True,
+            metavar="SECONDS",
+            help="A worker without a sign of progress for so long is taken to hang: it is ended, "
+            "and its job tried again, twice at most. Compiling a step and evaluating on a large "
+            "data set give none, for minutes. 0: wait for ever.",
+        ),
+        device_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
