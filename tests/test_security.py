@@ -44,6 +44,8 @@ ALLOWED = {
     # the content of a file that was named with --plugin, and jobs from the process above
     ("bioplaus/plugin_file.py", "compile"),
     ("bioplaus/plugin_file.py", "pickle.loads"),
+    # the same on a cluster, from the driver that started it
+    ("bioplaus/executors/ray_worker.py", "pickle.loads"),
 }
 
 
