@@ -1,5 +1,6 @@
-# The targets are the commands that CI runs; `make all` is all of them but the fresh environment.
-.PHONY: all install check test docs wheel ci
+# The targets are the commands that CI runs; `make all` is all but the fresh environment
+# and the audit, which needs the network.
+.PHONY: all install check test docs wheel audit ci
 
 all: check test docs wheel
 
@@ -12,13 +13,16 @@ check:
 	mypy
 
 test:
-	pytest
+	pytest -n auto
 
 docs:
 	mkdocs build --strict --quiet
 
 wheel:
 	.ci/wheel
+
+audit:
+	.ci/audit
 
 ci:
 	.ci/run

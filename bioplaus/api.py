@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +51,8 @@ def run(
     seeds: how many, or which. settings: as `--set`, {"gaitprop.ortho": 0.05}.
     compile: the training step; "auto" where that is likely to repay its time.
     max_replicas: seeds that train together; None for as many as fit the device.
-    Runs that `results` already holds are read, not repeated, unless `force`.
+    Runs that `results` already holds are read, not repeated, unless `force`; what another
+    process is training there is waited for, with a line on standard error.
     `frame.attrs["problems"]` lists what failed without stopping the rest, and "notes" what
     ran otherwise than asked for, a step that could not be compiled say.
     """
@@ -72,6 +74,7 @@ def run(
         execution=Execution(resolve_device(device), compile, max_replicas),
         force=force,
         save_weights=save_weights,
+        tell=lambda line: print(line, file=sys.stderr),
     )
     frame = pandas.DataFrame(to_rows(done.records))
     frame.attrs["problems"] = done.problems

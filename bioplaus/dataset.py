@@ -16,6 +16,10 @@ from bioplaus.errors import DataError
 SplitName = Literal["train", "test"]
 
 
+class InvalidExamples(DataError):
+    """Examples or labels that cannot be trained on."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Examples of one split, as stored: not yet scaled or cast.
@@ -29,9 +33,21 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.x.shape[0] != self.y.shape[0]:
-            raise DataError(f"{self.x.shape[0]} examples but {self.y.shape[0]} labels")
-        if self.x.is_floating_point() and not torch.isfinite(self.x).all():
-            raise DataError("the examples hold NaN or infinity")
+            raise InvalidExamples(f"{self.x.shape[0]} examples but {self.y.shape[0]} labels")
+        if self.x.is_floating_point() and not (finite := torch.isfinite(self.x)).all():
+            wrong = int((~finite.reshape(len(self), -1).all(1)).sum())
+            raise InvalidExamples(f"{wrong} of {len(self)} examples hold NaN or infinity")
+
+    def check(self, classes: int) -> None:
+        """InvalidExamples where a label is not a class index from 0 to `classes` - 1."""
+        y = self.y
+        if y.dtype != torch.int64 or y.dim() != 1:
+            shape = tuple(y.shape)
+            raise InvalidExamples(f"labels are {y.dtype} of shape {shape}, not int64 of shape (N,)")
+        if wrong := int(((y < 0) | (y >= classes)).sum()):
+            raise InvalidExamples(
+                f"{wrong} of {len(self)} labels are not among the classes 0 to {classes - 1}"
+            )
 
     def __len__(self) -> int:
         return int(self.x.shape[0])

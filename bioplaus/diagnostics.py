@@ -15,6 +15,7 @@ from bioplaus.learner import Learner
 from bioplaus.losses import get_loss
 from bioplaus.modules import read_modules
 from bioplaus.network import Network
+from bioplaus.normalisation import Norms
 from bioplaus.replicas import Rule
 from bioplaus.rule import Batch, State
 from bioplaus.sequential import When, first_state, targets, update_at
@@ -40,7 +41,7 @@ def alignment(
 
     model, x, y, loss: as for `bioplaus.backward`. rule: a rule's name, which starts from its
     first state of `seed`, or a Learner, with the state that it has by now (then `loss`, `seed`
-    and options are the learner's). Nothing is changed, and dropout is silent.
+    and options are the learner's). Nothing is changed, and the model is taken as in `eval` mode.
 
     Columns: `layer`, counted from 1 among the network's layers, pools and all; `reference`,
     "loss", and for rules that descend an objective of their own "objective" too; `cosine` and
@@ -67,18 +68,22 @@ def alignment(
         made, when = registry.load("rule", rule).configured(options), When(seed, 0, training=False)
         first = first_state(made, net, params, seed)
         state = State(first.aux, first.memory)
+    norms = Norms(model, net)
     with torch.no_grad():
-        update = update_at(made, net, params, state, batch, when).grads
+        update = update_at(made, net, params, state, batch, when, norms).grads
+    fixed = norms.running(training=False)
     rows = [
         row
-        for reference, gradient in _gradients(made, net, params, batch).items()
+        for reference, gradient in _gradients(made, net, params, fixed, batch).items()
         for row in _rows(net, update, gradient, reference)
     ]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _gradients(rule: Rule, net: Network, params: Params, batch: Batch) -> dict[str, Params]:
-    """The true gradients, by autograd."""
+def _gradients(
+    rule: Rule, net: Network, params: Params, fixed: Params, batch: Batch
+) -> dict[str, Params]:
+    """The true gradients with respect to params, by autograd."""
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
 
     def gradient(value: Tensor) -> Params:
@@ -86,8 +91,8 @@ def _gradients(rule: Rule, net: Network, params: Params, batch: Batch) -> dict[s
         return dict(zip(leaves, found, strict=True))
 
     with torch.enable_grad():
-        found = {"loss": gradient(net.mean_loss(leaves, batch.x, batch.y))}
-        objective = rule.objective(net, leaves, batch)
+        found = {"loss": gradient(net.mean_loss(leaves | fixed, batch.x, batch.y))}
+        objective = rule.objective(net, leaves | fixed, batch)
         return found if objective is None else found | {"objective": gradient(objective)}
 
 

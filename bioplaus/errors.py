@@ -23,7 +23,8 @@ class UnknownNameError(BioplausError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        super().__init__(f"unknown {kind} {name!r}{closest(name, self.known)}{hint}")
+        quoted = shown(repr(name))
+        super().__init__(f"unknown {kind} {quoted}{closest(name, self.known)}{hint}")
 
 
 class PluginError(BioplausError):
@@ -53,18 +54,43 @@ class ModelError(BioplausError):
 def closest(name: str, known: Iterable[str]) -> str:
     """`; did you mean ...?`, or the whole list where nothing is close."""
     names = sorted(known)
+    name = name[:200]  # no plugin's is longer, and comparing takes the square of it
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; there are: {', '.join(names)}" if names else "; there are none"
 
 
+def shown(value: object, longest: int = 120) -> str:
+    """Text that a stranger may have chosen, on one line, without control characters, not long."""
+    text = str(value)
+    if len(text) > longest:
+        text = f"{text[: longest - 3]}..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; an int of thousands of digits
+        return "..."
+
+
 def validation_message(error: ValidationError) -> str:
-    """Pydantic's findings in one line: field, what is wrong, and the value given."""
+    """Pydantic's findings in one line: field, what is wrong, and the value given; five at most."""
     findings = []
-    for item in error.errors(include_url=False):
-        where = ".".join(map(str, item["loc"]))
-        message = item["msg"].removeprefix("Value error, ")
-        given = f" (given: {item['input']!r})" if where and item["type"] != "missing" else ""
+    items = error.errors(include_url=False)
+    for item in items[:5]:
+        where = shown(".".join(map(str, item["loc"])))
+        message = shown(item["msg"].removeprefix("Value error, "), 400)
+        given = (
+            f" (given: {shown(_repr(item['input']))})"
+            if where and item["type"] != "missing"
+            else ""
+        )
         findings.append(f"{where}: {message}{given}" if where else message)
+    if len(items) > 5:
+        findings.append(f"and {len(items) - 5} more")
     return "; ".join(findings)

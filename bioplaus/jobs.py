@@ -21,6 +21,7 @@ from bioplaus.executor import Resources
 from bioplaus.experiment import Experiment
 from bioplaus.footprint import gpu_bytes
 from bioplaus.job_data import Need, load, load_data
+from bioplaus.plugin_file import Carried
 from bioplaus.records import Record, Trial
 from bioplaus.runner import Cell, train_groups
 from bioplaus.stacked import train_stacked
@@ -33,8 +34,8 @@ R = TypeVar("R", covariant=True)
 Watch = Callable[[Progress], None]
 
 
-class Job(ABC, Generic[R]):
-    """Something to train; pickles, and gives what pickles."""
+class Job(Carried, ABC, Generic[R]):
+    """Something to train; pickles, with the rules that come from files, and gives what pickles."""
 
     @property
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from math import prod
 from typing import Annotated, ClassVar, Literal
 
@@ -12,13 +13,17 @@ from bioplaus.activations import Activation, parse_activation
 from bioplaus.errors import ConfigError, closest
 from bioplaus.layers import Dense, Layer, Shape, Tower
 from bioplaus.pooling import AvgPool2d, Flatten, MaxPool2d
+from bioplaus.skip import Beside, Fork, joined
 from bioplaus.spatial import Conv2d
+
+MOST = 2**24
+"""Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
 
 
 class _Spec(BaseModel):
     """One layer; its input is the layer below."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reads_vectors: ClassVar[bool] = False
 
@@ -48,7 +53,7 @@ class DenseSpec(_Active):
     """All-to-all weights."""
 
     type: Literal["dense"] = "dense"
-    units: int = Field(gt=0)
+    units: int = Field(gt=0, le=MOST)
     reads_vectors: ClassVar[bool] = True
 
     def build(self, below: Shape) -> Layer:
@@ -59,7 +64,7 @@ class TowerSpec(_Active):
     """Square weights on the first units below (GAIT-prop)."""
 
     type: Literal["tower"] = "tower"
-    units: int = Field(gt=0)
+    units: int = Field(gt=0, le=MOST)
     reads_vectors: ClassVar[bool] = True
 
     def build(self, below: Shape) -> Layer:
@@ -70,12 +75,12 @@ class Conv2dSpec(_Active):
     """A convolution with a square kernel."""
 
     type: Literal["conv2d"] = "conv2d"
-    channels: int = Field(gt=0)
-    kernel: int = Field(gt=0)
-    stride: int = Field(1, gt=0)
-    padding: int = Field(0, ge=0)
+    channels: int = Field(gt=0, le=MOST)
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int = Field(1, gt=0, le=MOST)
+    padding: int = Field(0, ge=0, le=MOST)
     reads: int | None = Field(
-        None, gt=0, description="only the first channels below are read; default all"
+        None, gt=0, le=MOST, description="only the first channels below are read; default all"
     )
 
     def build(self, below: Shape) -> Layer:
@@ -95,8 +100,8 @@ class MaxPool2dSpec(_Spec):
     """The largest value of each square window."""
 
     type: Literal["max_pool2d"] = "max_pool2d"
-    kernel: int = Field(gt=0)
-    stride: int | None = Field(None, gt=0, description="default: the kernel")
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
 
     def build(self, below: Shape) -> Layer:
         return MaxPool2d(below, self.kernel, self.stride)
@@ -106,8 +111,8 @@ class AvgPool2dSpec(_Spec):
     """The mean of each square window."""
 
     type: Literal["avg_pool2d"] = "avg_pool2d"
-    kernel: int = Field(gt=0)
-    stride: int | None = Field(None, gt=0, description="default: the kernel")
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
 
     def build(self, below: Shape) -> Layer:
         return AvgPool2d(below, self.kernel, self.stride)
@@ -122,7 +127,24 @@ class FlattenSpec(_Spec):
         return Flatten(below)
 
 
-_KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten")
+class ResidualSpec(_Spec):
+    """Layers with a copy of their input carried past them and added to what they give."""
+
+    type: Literal["residual"] = "residual"
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    activation: str = Field("identity", description="of the sum")
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    def build(self, below: Shape) -> Layer:
+        """The end of the block, whose layers give the shape of its input again."""
+        return replace(joined(below, below), activation=parse_activation(self.activation))
+
+
+_KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual")
 
 
 def _with_type(table: object) -> object:
@@ -137,11 +159,18 @@ def _with_type(table: object) -> object:
 
 LayerSpec = Annotated[
     Annotated[
-        DenseSpec | TowerSpec | Conv2dSpec | MaxPool2dSpec | AvgPool2dSpec | FlattenSpec,
+        DenseSpec
+        | TowerSpec
+        | Conv2dSpec
+        | MaxPool2dSpec
+        | AvgPool2dSpec
+        | FlattenSpec
+        | ResidualSpec,
         Field(discriminator="type"),
     ],
     BeforeValidator(_with_type),
 ]
+ResidualSpec.model_rebuild()
 
 
 def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, ...]:
@@ -149,15 +178,39 @@ def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, 
 
     A network of vectors reads images flattened.
     """
+    shape = (prod(in_shape),) if _first(specs).reads_vectors else in_shape
+    return tuple(_row(specs, shape, ())[0])
+
+
+def _row(
+    specs: tuple[LayerSpec, ...], shape: Shape, carried: tuple[int, ...]
+) -> tuple[list[Layer], Shape]:
+    """The layers on an input of that shape, beside what is carried past them, and their shape."""
     layers: list[Layer] = []
-    shape = (prod(in_shape),) if specs[0].reads_vectors else in_shape
     for number, spec in enumerate(specs, 1):
+        below = shape
         try:
-            layers.append(spec.build(shape))
+            if isinstance(spec, ResidualSpec):
+                layers.append(_beside(Fork(below), carried))
+                inner, shape = _row(spec.layers, below, (*carried, prod(below)))
+                layers += inner
+                joined(below, shape)
+            layer = spec.build(below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None
-        shape = layers[-1].out_shape
-    return tuple(layers)
+        shape = layer.out_shape
+        layers.append(_beside(layer, carried))
+    return layers, shape
+
+
+def _beside(layer: Layer, carried: tuple[int, ...]) -> Layer:
+    for units in reversed(carried):
+        layer = Beside(layer, units)
+    return layer
+
+
+def _first(specs: tuple[LayerSpec, ...]) -> LayerSpec:
+    return _first(specs[0].layers) if isinstance(specs[0], ResidualSpec) else specs[0]
 
 
 def _width(kind: str, below: Shape) -> int:

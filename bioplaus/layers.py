@@ -92,6 +92,8 @@ class Layer(ABC):
     kind: ClassVar[str]
     one_by_one: ClassVar[bool] = False
     """On the CPU, vmap goes through the replicas of this layer in a loop."""
+    mixes_examples: ClassVar[bool] = False
+    """An example's output depends on the others of its batch."""
     activation: Activation
 
     @property

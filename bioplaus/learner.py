@@ -15,6 +15,7 @@ from bioplaus.losses import get_loss
 from bioplaus.modules import input_shape as told_shape
 from bioplaus.modules import read_modules
 from bioplaus.network import Network
+from bioplaus.normalisation import Norms
 from bioplaus.optim import OptimizerSpec
 from bioplaus.replicas import Rule, apart
 from bioplaus.rule import Batch, State
@@ -72,6 +73,7 @@ class Learner:
         layers, self._names = read_modules(model, tuple(shape))
         self.net = Network(layers, get_loss(loss), classes=layers[-1].out_shape[0])
         state = first_state(self.rule, self.net, self._params(), seed)
+        self._norms = Norms(model, self.net)
         self.aux: Params = state.aux
         self.memory: Params = state.memory
         self.steps = 0
@@ -91,7 +93,7 @@ class Learner:
             stream = Stream(self.seed).at("refresh", self.steps)
             self._take(self.rule.refresh(self.net, params, self._state(), batch, stream))
         when = When(self.seed, self.steps, self.model.training)
-        update = update_at(self.rule, self.net, params, self._state(), batch, when)
+        update = update_at(self.rule, self.net, params, self._state(), batch, when, self._norms)
         owned = [*params.values(), *self.aux.values()]
         grads, memory = apart(update.grads, owned), apart(update.memory, owned)
         for name, parameter in self._names.items():
@@ -109,9 +111,10 @@ class Learner:
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """The trained model's outputs (N, outputs) for x; dropout is silent."""
+        """The trained model's outputs (N, outputs) for x, as in `eval` mode: dropout is silent."""
         x = x.reshape(-1, *self.net.in_shape)
-        return self.rule.predict(self.net, self._params(), self._state(), x)
+        params = self._params() | self._norms.running(training=False)
+        return self.rule.predict(self.net, params, self._state(), x)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move everything, as `nn.Module.to` does: to a device, a dtype or both."""

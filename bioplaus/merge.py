@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioplaus.errors import RecordError
+from bioplaus.files import create
 from bioplaus.records import Failure, Record, Tuning
-from bioplaus.store import Store, read_item, write_atomically
+from bioplaus.store import MissingError, Store, read_item
 
 
 @dataclass
@@ -44,6 +45,8 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
             try:
                 item = store.read(path)
                 _add(item, path, target, merged)
+            except MissingError:
+                continue  # another process has removed it: a failure that was mended
             except RecordError as error:
                 merged.damaged.append(str(error))
     return merged
@@ -51,8 +54,11 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
 
 def _add(item: Record | Tuning | Failure, path: Path, target: Store, merged: Merged) -> None:
     there = target.place(item)
-    if not there.exists():
-        write_atomically(there, path.read_bytes())
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror}") from None
+    if create(there, content):
         merged.copied += 1
         return
     try:

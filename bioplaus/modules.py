@@ -14,6 +14,7 @@ from bioplaus.dropout import Dropout
 from bioplaus.errors import ConfigError, ModelError
 from bioplaus.layers import Dense, Layer, Shape
 from bioplaus.nn import Residual
+from bioplaus.normalisation import MODULES, PARAMETERS, BatchNorm
 from bioplaus.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.skip import Beside, Fork, joined
 from bioplaus.spatial import Conv2d
@@ -24,8 +25,8 @@ _ACTIVATIONS: dict[type[nn.Module], type[Activation]] = {
     nn.Sigmoid: Sigmoid,
 }
 _ACCEPTED = (
-    "Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten, Dropout, bioplaus.nn.Residual, LeakyReLU, "
-    "ReLU, Tanh, Sigmoid and Identity"
+    "Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten, Dropout, BatchNorm1d, BatchNorm2d, "
+    "bioplaus.nn.Residual, LeakyReLU, ReLU, Tanh, Sigmoid and Identity"
 )
 
 
@@ -98,8 +99,8 @@ class _Reader:
             activation = _activation(module, where)
             if self._last is None:
                 raise ModelError(
-                    f"{where}: an activation must follow a Linear, Conv2d or Residual, and one is "
-                    "enough"
+                    f"{where}: an activation must follow a Linear, Conv2d, BatchNorm or Residual, "
+                    "and one is enough"
                 )
             active = replace(self._last, activation=activation)  # type: ignore[type-var]
             self.layers.pop()
@@ -112,9 +113,11 @@ class _Reader:
         if isinstance(module, nn.Flatten) and not self.layers:
             self.shape = layer.out_shape
             return  # the examples are flattened before they reach the network
-        self._append(layer, open_for_activation=isinstance(module, nn.Linear | nn.Conv2d))
-        number = len(self.layers)
-        self.parameters |= {f"{number}.{name}": p for name, p in module.named_parameters()}
+        self._append(layer, open_for_activation=isinstance(module, _ACTIVE))
+        number, norm = len(self.layers), isinstance(module, MODULES)
+        for name, parameter in module.named_parameters():
+            own = PARAMETERS[name] if norm else name
+            self.parameters[f"{number}.{own}"] = parameter
 
     def _append(self, layer: Layer, open_for_activation: bool = False) -> None:
         self.shape = layer.out_shape
@@ -198,8 +201,23 @@ def _dropout(module: nn.Dropout, shape: Shape, first: bool) -> Layer:
     return Dropout((prod(shape),) if first and len(shape) != 3 else shape, module.p)
 
 
+def _norm(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape, first: bool) -> Layer:
+    _plain(module, track_running_stats=True)
+    if first and isinstance(module, nn.BatchNorm1d):
+        shape = (prod(shape),)
+    axes = 1 if isinstance(module, nn.BatchNorm1d) else 3
+    if len(shape) != axes or shape[0] != module.num_features:
+        due = "units" if axes == 1 else "channels of an image"
+        raise ConfigError(f"it reads {module.num_features} {due}, but gets the shape {shape}")
+    return BatchNorm(shape, module.eps, module.affine)
+
+
+_ACTIVE = (nn.Linear, nn.Conv2d, *MODULES)
+"""An activation may follow these."""
 _LAYERS: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.Dropout: _dropout,
+    nn.BatchNorm1d: _norm,
+    nn.BatchNorm2d: _norm,
     nn.Linear: _linear,
     nn.Flatten: _flatten,
     nn.Conv2d: _conv,

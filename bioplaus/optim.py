@@ -30,7 +30,7 @@ class OptimizerSpec(BaseModel):
     Elementwise, so that it treats stacked replicas independently.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: OptimizerName = Field("adam", description="adam, adamw, sgd or rmsprop")
     lr: float = Field(1e-3, gt=0, description="learning rate")

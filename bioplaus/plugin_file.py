@@ -1,14 +1,21 @@
-"""A rule from a Python file, for this process: to try one without a package."""
+"""A rule from a Python file, for this process: to try one without a package.
+
+Jobs for other processes take the files along, see `Carried`.
+"""
 
 from __future__ import annotations
 
+import copyreg
 import importlib.util
 import inspect
+import pickle
 import sys
 import traceback
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 
 from bioplaus import registry
 from bioplaus.errors import PluginError
@@ -20,15 +27,64 @@ def add_rules(path: str) -> list[str]:
     Raises PluginError, in one line, where the file cannot be read or run, defines no rule,
     or one whose name is taken.
     """
-    file = Path(path)
     try:
-        content = file.read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise PluginError(f"cannot read the plugin file {path}: {error.strerror}") from None
-    if file.suffix != ".py":
+    if Path(path).suffix != ".py":
         raise PluginError(f"the plugin file {path} is not a Python file (*.py)")
-    checksum = sha256(content).hexdigest()
-    module = _import(file, f"bioplaus_plugin_{checksum[:16]}")
+    return _add(PluginFile(path, content))
+
+
+class PluginFile(NamedTuple):
+    """A file as it was when it was taken."""
+
+    path: str
+    content: bytes
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256."""
+        return sha256(self.content).hexdigest()
+
+
+class Carried:
+    """Base of what pickles together with the files that this process took rules from.
+
+    The process that unpickles it takes the same rules first: it needs neither the files nor
+    to be told of them.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        files = _taken()
+        parts = copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+        return (_unpacked, (files, pickle.dumps(parts))) if files else parts
+
+
+_FILES: dict[str, PluginFile] = {}
+"""All files ever taken, by checksum."""
+
+
+def _taken() -> list[PluginFile]:
+    """The files of the rules that are registered now."""
+    found = {p.checksum for p in registry.from_files("rule") if p.checksum in _FILES}
+    return [file for checksum, file in _FILES.items() if checksum in found]
+
+
+def _unpacked(files: list[PluginFile], parts: bytes) -> object:
+    known = {plugin.checksum for plugin in registry.from_files("rule")}
+    for file in files:
+        if file.checksum not in known:
+            _add(file)
+    make, arguments, state = pickle.loads(parts)  # from the process that handed out the job
+    item: object = make(*arguments)
+    vars(item).update(state)
+    return item
+
+
+def _add(given: PluginFile) -> list[str]:
+    path, checksum = given.path, given.checksum
+    module = _import(given, f"bioplaus_plugin_{checksum[:16]}")
     rules = _rules(module)
     if not rules:
         raise PluginError(
@@ -37,14 +93,27 @@ def add_rules(path: str) -> list[str]:
         )
     for name, attribute in rules.items():
         target = f"{module.__name__}:{attribute}"
-        registry.add(registry.Plugin("rule", name, target, str(file), checksum))
+        registry.add(registry.Plugin("rule", name, target, path, checksum))
+    _FILES[checksum] = given
     return list(rules)
 
 
-def _import(file: Path, name: str) -> ModuleType:
+class _Loader(SourceFileLoader):
+    """Runs the content that was read, whatever has become of the file since."""
+
+    def __init__(self, name: str, given: PluginFile) -> None:
+        super().__init__(name, given.path)
+        self._content = given.content
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._content, self.path, "exec", dont_inherit=True)
+
+
+def _import(given: PluginFile, name: str) -> ModuleType:
+    file = Path(given.path)
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Loader(name, given))
     assert spec is not None and spec.loader is not None  # a .py file has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from bioplaus.profile import Published
 
@@ -42,8 +42,24 @@ def _nulled(values: Any) -> Any:
     return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
 
 
-Numbers = Annotated[list[Annotated[float | None, Field(strict=True)]], BeforeValidator(_nulled)]
+Numbers = Annotated[
+    list[Annotated[float | None, Field(strict=True)]], FailFast(), BeforeValidator(_nulled)
+]
 """A list of `Number`, checked as a whole: most of a record is such lists."""
+
+
+def _few(most: int) -> BeforeValidator:
+    """Checked before the entries are: of each bad one an error is kept, in a thousand bytes."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > most:
+            raise ValueError(f"{len(value)} entries, where {most} are the most")
+        return value
+
+    return BeforeValidator(check)
+
+
+_MANY = _few(10_000)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 """A name that cannot leave its folder."""
@@ -52,16 +68,23 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, content: Any) -> Any:
+        if isinstance(content, dict) and len(content) > 100:
+            raise ValueError(f"{len(content)} fields, most of them unknown")
+        return content
+
 
 class Curves(_Part):
     """One number per epoch trained; null where it was not finite or not measured."""
 
-    metrics: dict[str, Numbers] = Field(
+    metrics: Annotated[dict[str, Numbers], _MANY] = Field(
         description="epoch means of what the rule reports at each step; always `loss`"
     )
     validation_accuracy: Numbers
     test_accuracy: Numbers
-    alignment: dict[str, dict[str, Numbers]] = Field(
+    alignment: Annotated[dict[str, Annotated[dict[str, Numbers], _MANY]], _few(10)] = Field(
         description="reference (`loss`, `objective`) -> `cosine.L` and `norm_ratio.L` of layer "
         "L's update against that gradient, on the probe batch, after each epoch"
     )
@@ -107,7 +130,7 @@ class RuleCard(_Part):
         description="measured properties by the profile's names; `weight_transport` is "
         "none, sign or exact: transpose and inverse are not told apart"
     )
-    published: list[Published] = []
+    published: Annotated[list[Published], FailFast()] = []
 
 
 class _File(_Part):
@@ -166,7 +189,9 @@ class Trial(_Part):
     settings: dict[str, Any] = Field(description="setting -> value; {} is the default")
     status: Literal["complete", "diverged", "failed"]
     validation_accuracy: Number = Field(description="mean over seeds; a diverged seed counts 0")
-    seeds: list[Number] = Field(description="each seed's; null for one that diverged")
+    seeds: Annotated[list[Number], FailFast()] = Field(
+        description="each seed's; null for one that diverged"
+    )
     reason: str = Field("", description="why it failed")
 
 
@@ -178,8 +203,10 @@ class Tuning(_File):
     rule: Name
     label: str
     budget: TuningBudget
-    space: dict[str, str] = Field(description="setting -> what values it may take, in words")
-    trials: list[Trial]
+    space: Annotated[dict[str, str], _MANY] = Field(
+        description="setting -> what values it may take, in words"
+    )
+    trials: Annotated[list[Trial], FailFast()]
     chosen: dict[str, Any] = Field(description="setting -> value of the best trial")
     cell: str = Field(description="the digest of the final configuration that it chose")
     configuration: dict[str, Any] = Field(description="all that the key covers")
@@ -193,7 +220,7 @@ class Failure(_File):
     task: Name
     rule: Name
     label: str
-    seeds: list[int]
+    seeds: Annotated[list[int], FailFast()]
     reason: str
     configuration: dict[str, Any]
     provenance: dict[str, Any]

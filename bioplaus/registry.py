@@ -100,6 +100,11 @@ def add(plugin: Plugin) -> None:
     _FROM_FILES.setdefault(plugin.kind, {})[plugin.name] = plugin
 
 
+def from_files(kind: str) -> list[Plugin]:
+    """What this process took from files."""
+    return list(_FROM_FILES.get(kind, {}).values())
+
+
 @cache
 def _installed(kind: str) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}

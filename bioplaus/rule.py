@@ -110,6 +110,9 @@ class LearningRule(ABC, Generic[C]):
     """Options, numbers above 0, in which replicas that train together may differ: `init_state`
     uses them as it likes, `update` in arithmetic alone, not in Python's branches or in code
     that needs a float."""
+    mixes_examples: ClassVar[bool] = False
+    """Whether it can train layers in which the examples of a batch depend on each other: batch
+    normalisation. So it is where errors come down by the layers' `adjoint` alone."""
     published: ClassVar[tuple[Published, ...]] = ()
     """Results from the literature, each checked at its source."""
 
@@ -167,7 +170,18 @@ class LearningRule(ABC, Generic[C]):
         return {"optimizer.lr": LEARNING_RATE}
 
     def supports(self, net: Network) -> str | None:
-        """None where this rule can train the network, else the reason why it cannot."""
+        """None where this rule can train the network, else the reason why it cannot.
+
+        A rule with reasons of its own asks `super().supports(net)` first.
+        """
+        if self.mixes_examples:
+            return None
+        mixing = (l for l, layer in enumerate(net.layers, start=1) if layer.mixes_examples)
+        for l in mixing:
+            return (
+                f"layer {l} normalises over the batch, so that examples depend on each other, and "
+                "this rule treats each by itself"
+            )
         return None
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:

@@ -16,9 +16,10 @@ from bioplaus.layers import Params
 from bioplaus.losses import get_loss
 from bioplaus.modules import read_modules
 from bioplaus.network import Network
+from bioplaus.normalisation import Norms
 from bioplaus.optim import OptimizerSpec
 from bioplaus.replicas import NoiseSource, Rule, apart, cast, unstack
-from bioplaus.rule import Batch, NoiseSpec, State, Update
+from bioplaus.rule import Batch, LearningRule, NoiseSpec, State, Update
 from bioplaus.streams import Stream
 
 
@@ -71,9 +72,10 @@ def backward(
 ) -> Backward:
     """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
 
-    model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten, Dropout and activation
-    modules and of `bioplaus.nn.Residual` blocks of them. Dropout is silent in `model.eval()`
-    and in the output returned.
+    model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten, Dropout, BatchNorm and
+    activation modules and of `bioplaus.nn.Residual` blocks of them. Dropout is silent in
+    `model.eval()` and in the output returned; BatchNorm goes by the batch, and takes it into
+    its running statistics, or by those in `model.eval()`.
     x: inputs (N, ...), flattened unless a Conv2d or a pooling module comes first.
     y: class indices (N), or float targets (N, C); outputs beyond the first C are
     auxiliary units with zero error. The loss is averaged over the batch;
@@ -97,9 +99,11 @@ def backward(
         raise ModelError("the state is of another rule, configuration or model: start with None")
     before = State(state.aux, state.memory)
     batch = Batch(x.reshape(-1, *net.in_shape), y)
+    norms = Norms(model, net)
     when = When(state.seed, state.step, model.training)
-    update = update_at(configured, net, params, before, batch, when)
-    output = configured.predict(net, params, before, batch.x)
+    update = update_at(configured, net, params, before, batch, when, norms)
+    fixed = norms.running(model.training)
+    output = configured.predict(net, params | fixed, before, batch.x)
     owned = [*params.values(), *state.aux.values()]
     grads = apart(update.grads, owned)
     for name, parameter in names.items():
@@ -121,22 +125,34 @@ class When(NamedTuple):
 
 
 def update_at(
-    rule: Rule, net: Network, params: Params, state: State, batch: Batch, when: When
+    rule: Rule,
+    net: Network,
+    params: Params,
+    state: State,
+    batch: Batch,
+    when: When,
+    norms: Norms,
 ) -> Update:
-    """One update of one network, with the noise that the rule and the layers ask for."""
+    """One update of one network, with the noise that the rule and the layers ask for.
+
+    In training, the running statistics of `norms` take the batch in.
+    """
+    norms.check(batch.x.shape[0], when.training)
     count, x = batch.x.shape[0], batch.x
     specs = rule.noise(net, count)
     noise = NoiseSource(specs, [when.seed], x.dtype, x.device).at(when.step)
     shapes = net.uniform_shapes(count) if when.training else {}
     drawn = {name: NoiseSpec(shape, "uniform") for name, shape in shapes.items()}
     masks = NoiseSource(drawn, [when.seed], x.dtype, x.device, purpose="dropout").at(when.step)
-    rule = rule.variant(when.step)
-    return rule.update(net, params | unstack(masks, 0), state, batch, unstack(noise, 0))
+    params = params | unstack(masks, 0) | norms.running(when.training)
+    if when.training and norms.track:
+        norms.update(net.forward(params, x))
+    return rule.variant(when.step).update(net, params, state, batch, unstack(noise, 0))
 
 
 def first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
     """A rule's state before the first step; UnsupportedError where it cannot train the network."""
-    reason = rule.supports(net)
+    reason = LearningRule.supports(rule, net) or rule.supports(net)
     if reason:
         raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
     some = next(iter(params.values()))

@@ -40,7 +40,7 @@ def _value(text: str) -> object:
     literal = text.lower() if text.lower() in ("true", "false") else text
     try:
         return tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or too deep or too long a number for Python
         return text
 
 

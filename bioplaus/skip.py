@@ -125,6 +125,11 @@ class Beside(Layer):
         return self.inner.one_by_one
 
     @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        """As the inner layer."""
+        return self.inner.mixes_examples
+
+    @property
     def activation(self) -> Activation:  # type: ignore[override]
         """The inner layer's, beside the identity."""
         return BesideActivation(self.inner.activation, self.carried)
@@ -180,7 +185,7 @@ def joined(block_input: Shape, block_output: Shape) -> Join:
     """The end of a block; ConfigError where its output cannot be added to its input."""
     if block_input != block_output:
         raise ConfigError(
-            f"its modules give the shape {block_output}, but its input has {block_input}: "
+            f"its layers give the shape {block_output}, but its input has {block_input}: "
             "the two are added, so make them equal"
         )
     return Join(block_input)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -16,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from bioplaus.claims import CLAIM, Claims
-from bioplaus.errors import RecordError
+from bioplaus.errors import RecordError, shown
 from bioplaus.files import create, write_atomically
 from bioplaus.garbage import collection_paused
 from bioplaus.index import Index, stamps_of
@@ -24,9 +26,15 @@ from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest,
 
 __all__ = ["Store", "read_failure", "read_item", "read_record", "read_tuning", "write_atomically"]
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20
+"""Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
+
+
+class MissingError(RecordError):
+    """A file that is not there; or no longer, in a folder that others work in."""
+
 
 _Item = TypeVar("_Item", Record, Tuning, Failure)
 
@@ -148,20 +156,24 @@ class Store:
         `whole`: these are all files of the folder.
         """
         if len(names) < INDEXED_FROM:
-            return [self._read_or_reason(name) for name in names]
+            return [i for name in names if (i := self._read_or_reason(name)) is not None]
         index = Index(self.folder)
         stamps = stamps_of(self.folder, names)
         known = index.find(stamps)
-        rest = {name: self._read_or_reason(name) for name in names if name not in known}
+        unread = {name: self._read_or_reason(name) for name in names if name not in known}
+        rest = {name: item for name, item in unread.items() if item is not None}
         index.update(
             ((n, stamps[n], i) for n, i in rest.items() if n in stamps and isinstance(i, Record)),
             there=stamps if whole else None,
         )
         return [*known.values(), *rest.values()]
 
-    def _read_or_reason(self, name: str) -> Record | Tuning | Failure | str:
+    def _read_or_reason(self, name: str) -> Record | Tuning | Failure | str | None:
+        """What a file holds, or what is wrong with it; None where it is gone meanwhile."""
         try:
             return self.read(self.folder / name)
+        except MissingError:
+            return None
         except RecordError as error:
             return str(error)
 
@@ -232,9 +244,9 @@ _M = TypeVar("_M", bound=BaseModel)
 
 def _read(path: Path, model: type[_M]) -> _M:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
-        content = _parsed(path.read_bytes())
+        content = _parsed(_bounded(path))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: skipped, {error.strerror}") from None
     except OSError as error:
         raise RecordError(f"{path}: skipped, {error.strerror}") from None
     except (ValueError, RecursionError):
@@ -248,8 +260,25 @@ def _read(path: Path, model: type[_M]) -> _M:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "record"
-        raise RecordError(f"{path}: skipped, damaged ({where}: {first['msg']})") from None
+        where = shown(".".join(map(str, first["loc"]))) or "record"
+        what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
+        raise RecordError(f"{path}: skipped, damaged ({what})") from None
+
+
+def _bounded(path: Path) -> bytes:
+    """The bytes of a file, and of nothing else: a pipe or a device may have no end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise RecordError(f"{path}: skipped, not a file")
+    with path.open("rb") as file:
+        content = file.read(min(status.st_size, MAX_BYTES) + 1)
+        if len(content) > status.st_size:  # it grows
+            content += file.read(MAX_BYTES + 1 - len(content))
+    if len(content) > MAX_BYTES:
+        raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
+    return content
 
 
 def _parsed(text: bytes) -> Any:

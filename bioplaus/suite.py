@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from bioplaus import registry, suites
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.records import TuningBudget
+from bioplaus.toml_file import parse_toml, read_toml
 
 ALL = "all"
 QUICK = "quick"
@@ -18,7 +18,7 @@ MAX_SEEDS = 10_000
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RuleEntry(_Data):
@@ -105,10 +105,7 @@ def read_suite(name_or_file: str) -> Suite:
     """
     if name_or_file.endswith(".toml"):
         path = Path(name_or_file)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the suite file {name_or_file}: {error}") from None
+        text = read_toml(path, "suite file")
         return _beside(path.parent, parse_suite(text, name_or_file))
     if name_or_file not in suites.names():
         hint = "; a suite of your own is given as FILE.toml"
@@ -119,11 +116,7 @@ def read_suite(name_or_file: str) -> Suite:
 def parse_suite(text: str, where: str) -> Suite:
     """A suite from the text of its file; ConfigError naming what is wrong and where."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}") from None
-    try:
-        suite = Suite.model_validate(table)
+        suite = Suite.model_validate(parse_toml(text, where))
     except ValidationError as error:
         raise ConfigError(f"suite {where}: {validation_message(error)}") from None
     for entry in suite.rules:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import torch
@@ -12,18 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import registry, tasks
-from bioplaus.dataset import Dataset, Split
-from bioplaus.errors import ConfigError, DataError, UnknownNameError, validation_message
+from bioplaus.dataset import Dataset, InvalidExamples, Split, SplitName
+from bioplaus.errors import ConfigError, DataError, UnknownNameError, shown, validation_message
 from bioplaus.layer_specs import LayerSpec, build_layers
 from bioplaus.layers import Init, InitScheme, Shape
 from bioplaus.losses import get_loss
 from bioplaus.network import Network
 from bioplaus.optim import OptimizerSpec
 from bioplaus.streams import Stream
+from bioplaus.toml_file import parse_toml, read_toml
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NetworkSpec(_Data):
@@ -73,7 +72,7 @@ class Task(_Data):
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""
         dataset = load_dataset(self.dataset)
-        train = dataset.load("train")
+        train = _loaded(dataset, self.dataset, "train")
         if len(train) - self.validation < self.batch_size:
             raise DataError(
                 f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
@@ -93,7 +92,7 @@ class Task(_Data):
     def load_data(self) -> TaskData:
         """All splits; DataError where data are missing, damaged or too few."""
         training = self.load_training_data()
-        test = load_dataset(self.dataset).load("test")
+        test = _loaded(load_dataset(self.dataset), self.dataset, "test")
         return TaskData(
             train=training.train,
             validation=training.validation,
@@ -139,6 +138,16 @@ def prepare(
     return Split(x, split.y.to(device))
 
 
+def _loaded(dataset: Dataset, name: str, which: SplitName) -> Split:
+    """A split of a dataset; DataError where its labels or values are not what they should be."""
+    try:
+        split = dataset.load(which)
+        split.check(dataset.classes)
+    except InvalidExamples as error:
+        raise DataError(f"the {which} split of {name}: {error}") from None
+    return split
+
+
 def load_dataset(name: str) -> Dataset:
     """The dataset plugin of that name."""
     dataset: Dataset = registry.load("dataset", name)()
@@ -148,20 +157,14 @@ def load_dataset(name: str) -> Dataset:
 def read_task(name_or_file: str) -> Task:
     """A task by name, or one of your own by its .toml file."""
     if name_or_file.endswith(".toml"):
-        try:
-            text = Path(name_or_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the task file {name_or_file}: {error}") from None
+        text = read_toml(name_or_file, "task file")
     elif name_or_file in tasks.names():
         text = tasks.text(name_or_file)
     else:
         hint = "; a task of your own is given as FILE.toml"
         raise UnknownNameError("task", name_or_file, tasks.names(), hint)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name_or_file} is not valid TOML: {error}") from None
-    return _validated(Task, table, f"task {name_or_file}")
+    table = parse_toml(text, name_or_file)
+    return _validated(Task, table, f"task {shown(name_or_file)}")
 
 
 _M = TypeVar("_M", bound=BaseModel)

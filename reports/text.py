@@ -71,9 +71,14 @@ class LatexReport(Report):
 
 
 def csv_field(value: str | float | None) -> str:
-    """One field: floats as their shortest exact form, quotes only where they are needed."""
+    """One field: floats as their shortest exact form, quotes only where they are needed.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     if not isinstance(value, str):
         return "" if value is None else repr(value)
+    if value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        value = f"'{value}"
     if re.search(r'[",\r\n]', value) or value != value.strip():
         return '"' + value.replace('"', '""') + '"'
     return value

@@ -15,6 +15,7 @@ class Backprop(LayeredRule[RuleConfig]):
     """Backpropagation of errors: the exact gradient, e_{l-1} = W_l^T (D_l e_l)."""
 
     name = "backprop"
+    mixes_examples = True
     citation = Citation(
         authors="Rumelhart, Hinton and Williams",
         title="Learning representations by back-propagating errors",

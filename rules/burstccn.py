@@ -119,6 +119,8 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
         return OptimizerSpec(name="sgd", lr=self.config.event_lr)
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         if net.loss.name != "mse":
             return f"its teacher is the squared error's, not {net.loss.name}'s"
         for l, layer in enumerate(net.layers, start=1):

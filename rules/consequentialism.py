@@ -112,7 +112,7 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         return self.base.aux_optimizer
 
     def supports(self, net: Network) -> str | None:
-        return self.base.supports(net)
+        return super().supports(net) or self.base.supports(net)
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
         return self.base.noise(net, batch_size)

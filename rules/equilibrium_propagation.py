@@ -118,6 +118,8 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
         return None if self.config.feedback == "symmetric" else "same"
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         relaxing = relaxing_stages(net)
         if not relaxing:
             return "no layer has states to relax"

@@ -20,6 +20,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     """Feedback alignment: e_{l-1} = B_l (D_l e_l) with fixed random B_l."""
 
     name = "feedback-alignment"
+    mixes_examples = True
     Config = FixedFeedbackConfig
     citation = Citation(
         authors="Lillicrap, Cownden, Tweed and Akerman",

@@ -153,6 +153,8 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         return OptimizerSpec(name="adam", lr=self.config.inverse_lr) if self._learned else None
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         return why_not_learnable(net) if self._learned else why_not_invertible(net)
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:

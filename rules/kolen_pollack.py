@@ -31,6 +31,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     """
 
     name = "kolen-pollack"
+    mixes_examples = True
     Config = LearnedFeedbackConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",

@@ -72,6 +72,8 @@ class LayerwiseFeedbackPropagation(LayeredRule[RuleConfig]):
         return OptimizerSpec(name="sgd", lr=0.1, momentum=0.9)  # the authors' code, all experiments
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         for l, layer in enumerate(net.layers, start=1):
             if not layer.activation.zero_at_zero:
                 return f"layer {l}: {layer.activation} is not 0 at 0, so that f(a) / a has a pole"

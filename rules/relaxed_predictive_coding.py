@@ -126,6 +126,8 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
         return "same" if self.config.backward == "learned" or self.config.dense_errors else None
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         for l, layer in enumerate(net.layers[:-1], start=1):
             if self.config.dense_errors and len(layer.out_shape) > 1:
                 return (

@@ -36,6 +36,7 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
     """
 
     name = "sign-symmetry"
+    mixes_examples = True
     Config = SignSymmetryConfig
     citation = Citation(
         authors="Liao, Leibo and Poggio",

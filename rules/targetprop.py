@@ -161,6 +161,8 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         return self.config.inverse_lr or default
 
     def supports(self, net: Network) -> str | None:
+        if reason := super().supports(net):
+            return reason
         if self.config.inverse == "exact":
             return why_not_invertible(net)
         for l, layer in enumerate(net.layers[1:], start=2):

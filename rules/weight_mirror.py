@@ -54,6 +54,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
     """
 
     name = "weight-mirror"
+    mixes_examples = True
     Config = WeightMirrorConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",

@@ -303,3 +303,37 @@ def test_sigterm_ends_a_run_with_the_conventional_status_and_it_goes_on(
     assert (
         record["provenance"]["resumed_at_steps"] and len(record["curves"]["test_accuracy"]) == 200
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_benchmark_that_is_stopped_leaves_checkpoints_of_its_workers(
+    number: signal.Signals, tiny: Path, tmp_path: Path
+) -> None:
+    """The workers end their step and write one; the same command goes on from them."""
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        f'name = "s"\nrules = ["backprop"]\nseeds = 1\nepochs = 2000\ntasks = ["{tiny}"]\n'
+    )
+    command = [sys.executable, "-m", "bioplaus", "bench", str(suite), "--jobs", "1",
+               "--results", str(tmp_path / "r")]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while not (found := list(tmp_path.rglob(".checkpoint-*.pt"))):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        before = {path.name for path in found}
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in stderr and "the same command goes on" in stderr
+    (last,) = sorted(tmp_path.rglob(".checkpoint-*.pt"))[-1:]
+    assert last.name not in before
+    assert read(last) is not None

@@ -217,13 +217,13 @@ def test_a_record_that_cannot_be_written_is_not_lost(
 ) -> None:
     from bioplaus.errors import RecordError
 
-    def full(self: Store, record: object) -> Path:
+    def full(self: Store, record: object, replace: bool) -> Path:
         raise RecordError("cannot write: no space left on device")
 
-    monkeypatch.setattr(Store, "write", full)
+    monkeypatch.setattr(Store, "publish", full)
     done = train(tiny, tmp_path / "r", "gaitprop")
     assert len(done.records) == 2
-    assert done.problems == ["not saved: cannot write: no space left on device"] * 2
+    assert done.problems == ["stopped: cannot write: no space left on device"]
 
 
 def test_weights_are_kept_beside_the_record(tiny: Path, tmp_path: Path) -> None:

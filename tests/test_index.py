@@ -60,13 +60,13 @@ class Reads(list[Path]):
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
     """What is read from here on."""
-    seen, real = Reads(), Path.read_bytes
+    seen, real = Reads(), store_module._bounded
 
-    def read_bytes(path: Path) -> bytes:
+    def read(path: Path) -> bytes:
         seen.append(path)
         return real(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(store_module, "_bounded", read)
     yield seen
 
 

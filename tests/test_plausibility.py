@@ -162,7 +162,7 @@ def test_an_unseen_direction_moves_the_weights_and_not_their_answers(seed: int) 
         unseen_direction(weight, stream.at("h").normal((12, 12)), stream)
 
 
-@pytest.mark.parametrize("net", WIDE, ids=str)
+@pytest.mark.parametrize("net", WIDE, ids=["leaky", "tanh", "sigmoid", "relu"])
 def test_a_misjudged_layer_answers_as_before(net: Network) -> None:
     a = Stream(0).at("a").normal((5, net.layers[0].out_shape[0]))
     right, wrong = net.layers[0].activation, misjudged(net.layers[0]).activation

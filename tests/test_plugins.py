@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +19,9 @@ from click.testing import CliRunner, Result
 from bioplaus import registry, tasks
 from bioplaus.cli import main
 from bioplaus.errors import BioplausError, ConfigError, PluginError
+from bioplaus.experiment import plan
+from bioplaus.jobs import CellJob
+from bioplaus.plugin_file import add_rules
 from bioplaus.scaffold import KINDS, write_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -193,3 +199,67 @@ def test_from_new_to_a_row_of_the_report(
         "python -m pytest -q -p no:cacheprovider -k 'purity or splits or network'", package
     )
     assert "passed" in tests and "failed" not in tests
+
+
+SUITE = """
+name = "mine"
+rules = ["backprop", "my-rule"]
+tasks = ["{task}"]
+seeds = 2
+epochs = 1
+"""
+
+
+def test_a_suite_takes_a_rule_from_a_file_into_its_workers(
+    file: Path, tiny: Path, tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.toml"
+    suite.write_text(SUITE.format(task=tiny))
+    refused = call("bench", str(suite))
+    assert refused.exit_code == 1 and "unknown rule 'my-rule'" in refused.output
+    done = call("bench", str(suite), "--plugin", str(file), "--jobs", "1",
+                "--results", str(tmp_path / "r"))  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found = [r for r in records(tmp_path / "r") if r["rule"] == "my-rule"]
+    alone = call("run", "--plugin", str(file), "--task", str(tiny), "--seeds", "2",
+                 "--epochs", "1", "--results", str(tmp_path / "s"))  # fmt: skip
+    assert alone.exit_code == 0, alone.output
+    assert len(found) == 2
+    for bench, run in zip(found, records(tmp_path / "s"), strict=True):
+        assert {**bench, "timing": 0, "provenance": 0} == {**run, "timing": 0, "provenance": 0}
+        assert bench["provenance"]["rule"] == run["provenance"]["rule"]  # type: ignore[index]
+
+
+def test_a_tuning_takes_a_rule_from_a_file(file: Path, tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    done = call("tune", "--rule", "my-rule", "--plugin", str(file), "--task", str(tiny),
+                "--trials", "2", "--epochs", "1", "--jobs", "1",
+                "--results", str(tmp_path / "r"))  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (tuning,) = (tmp_path / "r").rglob("tuning-*.json")
+    trials = json.loads(tuning.read_text())["trials"]
+    assert [t["status"] for t in trials] == ["complete"] * 2
+
+
+UNPICKLE = """
+import pickle, sys
+job = pickle.load(sys.stdin.buffer)
+from bioplaus import registry
+print(job.title, registry.find("rule", "my-rule").checksum)
+print(registry.load("rule", "my-rule") is type(job.experiment.rule))
+"""
+
+
+def test_a_job_brings_its_file_as_it_was(file: Path, tiny: Path) -> None:
+    """Where it arrives there need be no such file; what it says by then is of no account."""
+    add_rules(str(file))
+    checksum = sha256(file.read_bytes()).hexdigest()
+    (experiment,) = plan(["my-rule"], str(tiny))
+    sent = pickle.dumps(CellJob(experiment, (0,), "cpu"))
+    file.write_text("raise SystemExit('another file by now')")
+    done = subprocess.run([sys.executable, "-c", UNPICKLE], input=sent, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().split() == ["my-rule", "on", "tiny", checksum, "True"]
+    file.unlink()
+    done = subprocess.run([sys.executable, "-c", UNPICKLE], input=sent, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_record(
 
     monkeypatch.setattr(os, step, full)
     with pytest.raises(RecordError, match="No space left") as caught:
-        store.write(make_record(loss=2.0))
+        store.write(make_record(loss=2.0), replace=True)
     assert str(path) in str(caught.value)
     assert list(path.parent.iterdir()) == [path]
     assert read_record(path) == old

@@ -114,7 +114,7 @@ def test_merge_at_the_command_line(tmp_path: Path) -> None:
     Store(one).write(make_record())
     done = call("merge", str(one), "--into", str(into))
     assert (done.exit_code, done.stdout) == (0, f"1 file copied into {into}, 0 there already.\n")
-    Store(into).write(make_record(test=0.1))
+    Store(into).write(make_record(test=0.1), replace=True)
     done = call("merge", str(one), "--into", str(into))
     assert done.exit_code == 1 and "Conflict: " in done.stderr and "1 conflict;" in done.stderr
     assert "there is no results folder" in call("merge", "nowhere", "--into", str(into)).stderr
@@ -219,7 +219,7 @@ def test_an_index_changes_nothing_but_the_time(
 
 def test_the_files_remain_the_truth(many: Store) -> None:
     many.read_all()
-    changed = many.write(make_record(seed=0, test=0.75))
+    changed = many.write(make_record(seed=0, test=0.75), replace=True)
     many.path("toy", "backprop", make_record().cell, 1).unlink()
     broken = many.path("toy", "backprop", make_record().cell, 2)
     broken.write_bytes(broken.read_bytes()[:-40])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from bioplaus import tasks
+from bioplaus import registry, tasks
+from bioplaus.dataset import Split
 from bioplaus.errors import BioplausError, ConfigError, DataError, UnknownNameError
 from bioplaus.task import read_task
 
@@ -195,3 +197,39 @@ def test_mnist_conv_has_the_shapes_of_lenet() -> None:
         assert shapes[:5] == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (400,)]
         assert shapes[5:] == [(120,), (84,), (10,)]
         assert (task.loss, task.validation) == ("cross_entropy", 5000)
+
+
+@pytest.mark.parametrize("which", ["train", "test"])
+@pytest.mark.parametrize(
+    ("value", "label", "message"),
+    [
+        (math.nan, 0, "1 of 1437 examples hold NaN or infinity"),
+        (-math.inf, 0, "1 of 1437 examples hold NaN or infinity"),
+        (0.0, 10, "1 of 1437 labels are not among the classes 0 to 9"),
+        (0.0, -1, "1 of 1437 labels are not among the classes 0 to 9"),
+    ],
+)
+def test_values_and_labels_that_cannot_be_trained_on_are_named(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    which: str,
+    value: float,
+    label: int,
+    message: str,
+) -> None:
+    digits = registry.load("dataset", "digits")
+    real = digits.load
+
+    def damaged(self: object, split: str) -> Split:
+        good: Split = real(self, split)
+        if split != which:
+            return good
+        x, y = good.x.double(), good.y.clone()
+        x[3, 0, 0, 5], y[7] = value, label
+        return Split(x, y)
+
+    monkeypatch.setattr(digits, "load", damaged)
+    size = len(real(digits(), which))
+    with pytest.raises(DataError) as caught:
+        read_task(str(tiny)).load_data()
+    assert str(caught.value) == f"the {which} split of digits: {message.replace('1437', str(size))}"

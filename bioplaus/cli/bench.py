@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bioplaus import registry
+from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
     format_option,
     output_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Run a suite: rules x tasks x seeds, tuned on equal terms.")
 @click.argument("suite", metavar="SUITE")
+@plugin_option
 @click.option("--dry-run", is_flag=True, help="Show what would run, and how long it may take.")
 @click.option(
     "--nodes",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 )
 def bench(
     suite: str,
+    plugins: tuple[str, ...],
     dry_run: bool,
     nodes: int | None,
     gpus_per_node: int | None,
@@ -73,6 +76,7 @@ def bench(
     bioplaus bench quick --dry-run
     bioplaus bench quick --html leaderboard.html
     bioplaus bench my-suite.toml --jobs 8
+    bioplaus bench my-suite.toml --plugin my_rule.py
     bioplaus bench my-suite.toml --executor ray --address auto
     bioplaus bench my-suite.toml --dry-run --nodes 16
 
@@ -92,6 +96,7 @@ def bench(
         from bioplaus.store import Store
         from bioplaus.suite import read_suite
 
+        add_files(plugins)
         benchmark = expand(read_suite(suite))
     _announce(benchmark)
     asked = Workers(**workers)

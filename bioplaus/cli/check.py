@@ -23,17 +23,21 @@ plugin_option = click.option(
 
 def with_files(named: tuple[str, ...], files: tuple[str, ...], how: str) -> tuple[str, ...]:
     """The rules named, else those that the files define; there must be one."""
-    found: list[str] = []
-    if files:
-        from bioplaus.plugin_file import add_rules
-
-        for file in files:
-            found += add_rules(file)
+    found = add_files(files)
     for name in named:
         registry.find("rule", name)
     if not (named or found):
         raise click.UsageError(f"Missing {how}; `bioplaus list rules` names the rules there are.")
     return named or tuple(found)
+
+
+def add_files(files: tuple[str, ...]) -> list[str]:
+    """The names of the rules that the files define, registered."""
+    if not files:
+        return []
+    from bioplaus.plugin_file import add_rules
+
+    return [name for file in files for name in add_rules(file)]
 
 
 @click.command(short_help="Test whether a rule keeps the contract.")

@@ -75,6 +75,10 @@ class TrainingDisplay:
         else:
             self._line(_name(experiment), where)
 
+    def tell(self, line: str) -> None:
+        """A line beside the bars."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _line(self, name: str, where: Where) -> None:
         now = time.monotonic()
         if now - self._last_line > _LINE_EVERY_SECONDS or where.step == where.steps:

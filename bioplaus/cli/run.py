@@ -140,6 +140,7 @@ def run(
                 force=force,
                 save_weights=save_weights,
                 observe=observe,
+                tell=display.tell,
             )
     except KeyboardInterrupt:
         click.echo(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bioplaus import registry
+from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
     results_option,
     set_option,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Choose a rule's settings on a task's validation split.")
 @click.option("--rule", required=True, help="A learning rule.")
+@plugin_option
 @click.option("--task", help="A built-in task or FILE.toml.  [default: a digits task]")
 @click.option(
     "--trials",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 @results_option
 def tune(
     rule: str,
+    plugins: tuple[str, ...],
     task: str | None,
     trials: int,
     seeds: int,
@@ -64,6 +67,7 @@ def tune(
     \b
     bioplaus tune --rule kolen-pollack --task mnist-mlp --trials 20
     """
+    add_files(plugins)
     registry.find("rule", rule)
     from rich.console import Console
 

@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import get_context, parent_process
@@ -21,6 +22,7 @@ from bioplaus.executor import (
     room_here,
 )
 from bioplaus.executors.work import News, outcome, use_one_thread
+from bioplaus.interruption import handled, obey_if_requested
 
 if TYPE_CHECKING:
     from bioplaus.jobs import Job
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _NEWS_EVERY_SECONDS = 0.25
+_GRACE_SECONDS = 10.0
+"""For workers that are told to stop, to end the step they are in and write a checkpoint."""
 
 
 class LocalExecutor(Executor):
@@ -64,7 +68,10 @@ class LocalExecutor(Executor):
 
     def close(self) -> None:
         for worker in self._workers:
-            worker.close()
+            worker.stop()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for worker in self._workers:
+            worker.close(deadline)
         self._threads.shutdown(cancel_futures=True)
 
 
@@ -135,10 +142,18 @@ class _Worker:
                 self._process.kill()
         self._bury()
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Tell the process to write a checkpoint and end."""
         with self._lock:
             self._closed = True
             if self._process is not None:
+                self._process.terminate()
+
+    def close(self, deadline: float) -> None:
+        """End the process, at the latest when the monotonic clock shows that time."""
+        with self._lock:
+            if self._process is not None:
+                self._process.join(timeout=max(0.0, deadline - time.monotonic()))
                 self._process.kill()
                 self._process.join()
 
@@ -147,8 +162,14 @@ def _serve(pipe: Connection) -> None:
     """The worker's life: one job after the other, until the pipe or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    use_one_thread()
+    with handled(signal.SIGTERM):
+        use_one_thread()
+        _work(pipe)
+
+
+def _work(pipe: Connection) -> None:
     while True:
+        obey_if_requested()
         try:
             job: Job[object] = pipe.recv()
         except (EOFError, OSError):

@@ -5,13 +5,13 @@ A plugin's entry point in the group `bioplaus.tasks` names a package that holds 
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
 from bioplaus import registry
-from bioplaus.errors import PluginError
+from bioplaus.errors import ConfigError, PluginError
+from bioplaus.toml_file import parse_toml
 
 DEFAULT = "digits-square"
 
@@ -40,8 +40,8 @@ def text(name: str) -> str:
 def description(name: str) -> str:
     """Its one line; of a broken plugin, what is wrong."""
     try:
-        return str(tomllib.loads(text(name)).get("description", ""))
-    except (PluginError, tomllib.TOMLDecodeError) as error:
+        return str(parse_toml(text(name), f"{name}.toml").get("description", ""))
+    except (PluginError, ConfigError) as error:
         return f"(broken: {error})"
 
 
