@@ -301,17 +301,21 @@ def test_packed_data_are_the_same_and_share_their_memory() -> None:
     assert not isinstance(alone, TaskData) and alone.checksums == {"train": "a"}
 
 
-def test_a_cluster_that_goes_ends_the_benchmark_with_one_line(cluster: Any) -> None:
+def test_a_cluster_that_goes_ends_the_benchmark_with_one_line(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not a failure of each of its cells: the same command goes on when it is back."""
     with nodes(cluster, 1), RayExecutor() as executor:
-        executor.submit(Told("work"), quiet).result(timeout=60)
-        executor._board = None  # as much as any other trouble with the cluster
-        executor._poll = None
+
+        def gone() -> None:
+            raise ConnectionError("planted")
+
+        monkeypatch.setattr(executor, "_read_board", gone)
         future = executor.submit(Told("work"), quiet)
         with pytest.raises(BioplausError, match="the Ray cluster is out of reach") as error:
             future.result(timeout=60)
         assert not isinstance(error.value, JobError)
-        with pytest.raises(BioplausError, match="out of reach"):
+        with pytest.raises(BioplausError, match="out of reach: ConnectionError: planted"):
             executor.submit(Told("work"), quiet).result(timeout=60)
 
 

@@ -8,6 +8,7 @@ itself: what is lost is told as such, and tried again by who handed it out, who 
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import sys
 import threading
@@ -166,9 +167,9 @@ class RayExecutor(Executor):
             num_cpus=resources.cpus, num_gpus=gpus, max_retries=0, name=job.title
         )
         parts = [] if need is None else self._shared(need)
-        return task.remote(
-            pickle.dumps((job, need)), parts, self._board, ticket.number, list(sys.argv)
-        )
+        origin = ray_worker.Origin(os.getcwd(), list(sys.argv))
+        payload = pickle.dumps((job, need))
+        return task.remote(payload, parts, self._board, ticket.number, origin)
 
     def _shared(self, need: Need) -> list[Any]:
         """References to the data, put where all can take them when they were first needed."""

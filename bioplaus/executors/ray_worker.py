@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bioplaus.executors.work import Kind, News, outcome, use_one_thread
@@ -32,13 +35,26 @@ class Board:
         return news
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a job was handed out."""
+
+    folder: str
+    arguments: Sequence[str]
+
+    def resemble(self) -> None:
+        """Be there, where that folder is here too; the command goes into provenances."""
+        os.chdir(self.folder if os.path.isdir(self.folder) else tempfile.gettempdir())
+        sys.argv[:] = self.arguments
+
+
 def perform(
-    payload: bytes, parts: Sequence[Any], board: Any, number: int, arguments: Sequence[str]
+    payload: bytes, parts: Sequence[Any], board: Any, number: int, origin: Origin
 ) -> tuple[Kind, object]:
     """Run a pickled job on the data of `parts`, references to what `shipping` packed."""
     board.note.remote(number, None)
     use_one_thread()
-    sys.argv[:] = arguments  # for the provenance: the command that a user gave
+    origin.resemble()
     try:
         job, need = pickle.loads(payload)
     except Exception as error:  # a plugin that is not installed on this node
