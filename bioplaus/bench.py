@@ -1,4 +1,4 @@
-"""A benchmark: the cells of a suite, and running those that are missing.
+"""A benchmark: the cells of a suite, and what of it is missing.
 
 A cell is one rule, fully configured, on one task. Its records are the cache: what has one
 is not run again. Where the suite tunes, a cell's configuration is chosen first.
@@ -6,26 +6,20 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from bioplaus.checkpoint import remove_checkpoints
-from bioplaus.environment import provenance
-from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnsupportedError
+from bioplaus.cell import Cell
+from bioplaus.errors import DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
 from bioplaus.job_data import load_data
-from bioplaus.jobs import CellJob
-from bioplaus.records import Failure, Record, ResultSet, Tuning, TuningBudget
-from bioplaus.runner import Cell
-from bioplaus.steps import Step, Work
-from bioplaus.store import Store, read_failure, read_tuning
+from bioplaus.records import Tuning, TuningBudget
+from bioplaus.store import Store, read_tuning
 from bioplaus.study import Study
 from bioplaus.suite import Suite, TaskEntry
 from bioplaus.task import Task, TaskData, read_task
-from bioplaus.tuning import TuningPlan, choose, plan_tuning, tune, tuning_record
-from bioplaus.turns import claimed
+from bioplaus.tuning import TuningPlan, plan_tuning
 
 JOURNAL = "tuning.journal"
 """The file in a results folder where trials are kept, unless another storage is named."""
@@ -115,25 +109,6 @@ class Benchmark:
     """What cannot run and why, one line each."""
 
 
-@dataclass
-class Done:
-    """What became of a benchmark."""
-
-    records: list[Record] = field(default_factory=list)
-    reused: int = 0
-    failures: list[Failure] = field(default_factory=list)
-
-    def of(self, found: ResultSet) -> ResultSet:
-        """What of a folder's content this benchmark is about."""
-        cells = {r.cell for r in self.records} | {f.cell for f in self.failures}
-        return ResultSet(
-            [r for r in found.records if r.cell in cells],
-            [t for t in found.tunings if t.cell in cells],
-            found.damaged,
-            [f for f in found.failures if f.cell in cells],
-        )
-
-
 def expand(suite: Suite) -> Benchmark:
     """Every rule on every task, checked in full before anything runs.
 
@@ -203,151 +178,3 @@ def left(benchmark: Benchmark, place: Place) -> list[Left]:
             if missing:
                 found.append(Left(entry, 0, missing))
     return found
-
-
-def work(entry: Entry, place: Place, done: Done) -> Work:
-    """All that an entry takes: yields steps to run, and is resumed when they have run.
-
-    Says `Later` where another process is at work on it.
-    """
-    chosen = entry.chosen(place.store)
-    if chosen is None:
-        found: list[Tuning] = []
-        try:
-            yield from tuned(entry, place, found)
-        except RecordError:
-            raise  # what cannot be kept need not be trained
-        except BioplausError as error:
-            _fail(entry.cell(place.store, {}), entry.seeds, str(error), place, done)
-            return
-        chosen = found[0].chosen
-        _forget_failure(entry.cell(place.store, {}))
-    yield from _train(entry.cell(place.store, chosen), entry.seeds, place, done)
-
-
-def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
-    """The tuning of an entry, written when it is done and put into `found`.
-
-    Where it is there already, that one.
-    """
-    plan = entry.tuning
-    if plan is None:
-        raise ConfigError(f"{entry.title} is not to be tuned")
-    store = place.store
-    claim = store.tuning_claim(entry.task.name, entry.rule, plan.key)
-    with (yield from claimed(claim, store.claims, f"the tuning of {entry.title}")):
-        tuning = entry.tuned_before(store)
-        if tuning is None:
-            folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
-            study = place.study(plan)
-            trials = yield from tune(plan, study, place.device, folder)
-            cell = entry.cell(store, choose(trials).settings)
-            tuning = store.publish(
-                tuning_record(plan, trials, cell.digest, place.device, study.losses())
-            )
-            shutil.rmtree(folder, ignore_errors=True)
-    found.append(tuning)
-
-
-def _train(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Work:
-    """The records of a cell: those that are there, and the rest from jobs.
-
-    A failure that another process met meanwhile is not tried again.
-    """
-    claims, before = cell.store.claims, _failure(cell)
-    if missing := cell.missing(seeds, False, False):
-        with (yield from claimed(cell.claim, claims, cell.title)):
-            failure = _failure(cell)
-            if failure is not None and failure != before and set(missing) <= set(failure.seeds):
-                done.failures.append(failure)
-            else:
-                yield from _train_claimed(cell, seeds, place, done)
-    else:
-        claims.tidy(cell.claim)
-        _reuse(cell, seeds, done)
-
-
-def _reuse(cell: Cell, seeds: Sequence[int], done: Done) -> list[Record]:
-    there = [cell.read(seed) for seed in sorted(seeds)]
-    done.records += there
-    done.reused += len(there)
-    return there
-
-
-def _train_claimed(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Work:
-    missing = cell.missing(seeds, False, False)
-    there = _reuse(cell, sorted(set(seeds) - set(missing)), done)
-
-    def keep(wanted: Iterable[int]) -> Callable[[list[Record]], None]:
-        def write(records: list[Record]) -> None:
-            for record in records:
-                if record.seed in wanted:
-                    done.records.append(place.store.publish(record))
-            _forget_failure(cell)
-
-        return write
-
-    steps = []
-    for group, wanted in seed_groups(missing, there):
-        job = CellJob(cell.experiment, group, place.device, cell.folder)
-        steps.append(
-            Step(job, keep(wanted), lambda reason: _fail(cell, missing, reason, place, done))
-        )
-    if steps:
-        yield steps
-    if all(cell.has(s, False) for s in missing):
-        remove_checkpoints(cell.folder)
-
-
-def _failure(cell: Cell) -> Failure | None:
-    """Why the cell failed, if it did, as its file says."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
-    try:
-        return read_failure(path)
-    except RecordError:
-        return None
-
-
-def _forget_failure(cell: Cell) -> None:
-    """A cell that has succeeded has not failed."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
-    path.unlink(missing_ok=True)
-
-
-def seed_groups(
-    missing: Sequence[int], there: Iterable[Record]
-) -> list[tuple[tuple[int, ...], frozenset[int]]]:
-    """Which seeds to train together, and which of them to keep.
-
-    A seed whose group was being written when a run was killed trains with the same group
-    again, so that its record is the same to the last bit; the others train as one group.
-    """
-    left = set(missing)
-    groups = []
-    for record in there:
-        together = record.provenance.get("seeds_together")
-        again = left & set(together) if isinstance(together, list) else set()
-        if again:
-            groups.append((tuple(sorted(map(int, together or ()))), frozenset(again)))
-            left -= again
-    return [*groups, *([(tuple(sorted(left)), frozenset(left))] if left else [])]
-
-
-def _fail(cell: Cell, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:
-    import torch
-
-    experiment = cell.experiment
-    failure = Failure(
-        cell=cell.digest,
-        task=experiment.task.name,
-        rule=experiment.rule.name,
-        label=experiment.label,
-        seeds=list(seeds),
-        reason=reason,
-        configuration=cell.configuration,
-        provenance=provenance(torch.device(place.device), 1, seeds),
-    )
-    place.store.write(failure)
-    done.failures.append(failure)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from bioplaus.cell import Cell
 from bioplaus.errors import BioplausError
 from bioplaus.execution import Execution
 from bioplaus.executor import Resources
@@ -23,11 +24,11 @@ from bioplaus.footprint import gpu_bytes
 from bioplaus.job_data import Need, load, load_data
 from bioplaus.plugin_file import Carried
 from bioplaus.records import Record, Trial
-from bioplaus.runner import Cell, train_groups
 from bioplaus.stacked import train_stacked
 from bioplaus.store import Store
 from bioplaus.task import TrainingData
 from bioplaus.trainer import Progress
+from bioplaus.training import train_groups
 
 R = TypeVar("R", covariant=True)
 

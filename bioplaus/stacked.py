@@ -13,9 +13,9 @@ from bioplaus.environment import suitable_threads
 from bioplaus.execution import Execution, budget, checkpoints, fitting, halved
 from bioplaus.experiment import Experiment
 from bioplaus.replicas import Replica
-from bioplaus.runner import blaming, prepared
 from bioplaus.task import TrainingData
 from bioplaus.trainer import Progress, Splits, Trainer
+from bioplaus.training import blaming, prepared
 
 _SMALL_PRODUCT = 1e7
 """Multiply-adds in a CPU step's largest product up to which another replica costs less than

@@ -24,8 +24,6 @@ from bioplaus.garbage import collection_paused
 from bioplaus.index import Index, stamps_of
 from bioplaus.records import SCHEMA, Failure, Record, ResultSet, Tuning, digest, seed_key
 
-__all__ = ["Store", "read_failure", "read_item", "read_record", "read_tuning", "write_atomically"]
-
 MAX_BYTES = 32 * 2**20
 """Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
 INDEXED_FROM = 1000

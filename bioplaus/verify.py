@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bioplaus import registry
+from bioplaus.cell import Cell
 from bioplaus.environment import resolve_device
 from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.execution import Execution
@@ -16,9 +17,9 @@ from bioplaus.experiment import Experiment
 from bioplaus.optim import OptimizerSpec
 from bioplaus.records import Record
 from bioplaus.replicas import Rule
-from bioplaus.runner import Cell, Observer, train_groups
 from bioplaus.store import Store
 from bioplaus.task import Task, TaskData
+from bioplaus.training import Observer, train_groups
 
 ROUNDING = {"fp32": 1e-3, "tf32": 1e-2, "fp64": 1e-9}
 """How far the first epoch's loss may be off, relative, where only rounding differs: rounding

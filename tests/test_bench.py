@@ -19,7 +19,9 @@ from _records import make_record
 from click.testing import CliRunner, Result
 
 from bioplaus import registry
-from bioplaus.bench import Done, Place, expand, left, seed_groups, work
+from bioplaus.bench import Place, expand, left
+from bioplaus.bench_work import Done, seed_groups, work
+from bioplaus.cell import Cell
 from bioplaus.cli import main
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import DataError
@@ -27,7 +29,6 @@ from bioplaus.estimate import in_words, seconds, speeds
 from bioplaus.jobs import CellJob, TrialJob
 from bioplaus.records import Curves, ResultSet
 from bioplaus.report import Report
-from bioplaus.runner import Cell
 from bioplaus.steps import Step
 from bioplaus.store import Store
 from bioplaus.suite import read_suite

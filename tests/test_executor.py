@@ -17,7 +17,8 @@ import pytest
 from _inline import InlineExecutor
 
 from bioplaus import registry
-from bioplaus.bench import Entry, Place, tuned
+from bioplaus.bench import Entry, Place
+from bioplaus.bench_work import tuned
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import ConfigError
 from bioplaus.executor import JobError, WorkerLost

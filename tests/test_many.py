@@ -22,7 +22,8 @@ from test_bench import PLAIN, TUNED, bench, facts, suite_file
 
 from bioplaus import registry
 from bioplaus import store as store_module
-from bioplaus.bench import Done, Place, expand, work
+from bioplaus.bench import Place, expand
+from bioplaus.bench_work import Done, work
 from bioplaus.cli import main
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import RecordError

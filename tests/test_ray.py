@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from bioplaus import job_data, registry
-from bioplaus.bench import Done, Place, expand, work
+from bioplaus.bench import Place, expand
+from bioplaus.bench_work import Done, work
 from bioplaus.dataset import Split
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import BioplausError, ConfigError

@@ -11,7 +11,8 @@ import torch
 from _inline import InlineExecutor
 
 from bioplaus import job_data, registry, tasks
-from bioplaus.bench import Entry, Place, tuned
+from bioplaus.bench import Entry, Place
+from bioplaus.bench_work import tuned
 from bioplaus.dataset import Split
 from bioplaus.drive import Spectator, drive
 from bioplaus.errors import ConfigError, DataError, PluginError, RecordError
@@ -21,13 +22,13 @@ from bioplaus.jobs import Attempt, TrialJob, failed_trial, finished_trial
 from bioplaus.records import Trial, Tuning, TuningBudget
 from bioplaus.replicas import Replica
 from bioplaus.rule import LearningRule
-from bioplaus.runner import prepared
 from bioplaus.search import Around, Choice, LogUniform, SearchSpace
 from bioplaus.stacked import structure
 from bioplaus.store import Store, read_tuning
 from bioplaus.study import FIRST_WAVE, LATER_WAVES, Study
 from bioplaus.task import TrainingData, read_task
 from bioplaus.trainer import Trainer
+from bioplaus.training import prepared
 from bioplaus.tuning import FIRST_SEED, TuningError, TuningPlan, choose, plan_tuning
 
 BUDGET = TuningBudget(trials=3, seeds=2, epochs=1)

@@ -23,7 +23,8 @@ from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
 
 if TYPE_CHECKING:
-    from bioplaus.bench import Benchmark, Done, Place
+    from bioplaus.bench import Benchmark, Place
+    from bioplaus.bench_work import Done
     from bioplaus.store import Store
 
 
@@ -134,7 +135,8 @@ def _announce(benchmark: Benchmark) -> None:
 def _run(
     benchmark: Benchmark, store: Store, storage: str | None, asked: Workers
 ) -> tuple[Done, Place]:
-    from bioplaus.bench import Done, Place, work
+    from bioplaus.bench import Place
+    from bioplaus.bench_work import Done, work
     from bioplaus.cli.progress import BenchDisplay
     from bioplaus.drive import drive
 
@@ -155,7 +157,7 @@ def _run(
 
 
 def _write(done: Done, place: Place, form: str, output: str | None, html: str | None) -> None:
-    from bioplaus.store import write_atomically
+    from bioplaus.files import write_atomically
 
     results = done.of(place.store.read_all())
     for line in results.damaged:

@@ -56,7 +56,7 @@ def report(
         return
     from pathlib import Path
 
-    from bioplaus.store import write_atomically
+    from bioplaus.files import write_atomically
 
     write_atomically(Path(output), text.encode())
     click.echo(f"Wrote {output}", err=True)

@@ -98,7 +98,8 @@ def tune(
 
 
 def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tuning:
-    from bioplaus.bench import Place, tuned
+    from bioplaus.bench import Place
+    from bioplaus.bench_work import tuned
     from bioplaus.cli.progress import BenchDisplay
     from bioplaus.drive import drive
 
