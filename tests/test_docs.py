@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from bioplaus import registry
 from bioplaus.cli import main
 from bioplaus.plugin_file import add_rules
+from bioplaus.suite import parse_suite
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -132,7 +133,9 @@ def test_a_page_works_as_it_stands(
     page: Path, fresh: Callable[[str, Path], str], tmp_path: Path
 ) -> None:
     content = blocks(page)
-    assert {language for language, _ in content} <= {"python", "sh", "text"}
+    assert {language for language, _ in content} <= {"python", "sh", "text", "toml"}
+    for language, code in content:
+        assert language != "toml" or parse_suite(code, page.name).rule_entries()
     torch.manual_seed(0)
     names = run_python(content, tmp_path)
     if "accuracy" in names:

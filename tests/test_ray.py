@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -348,6 +349,16 @@ def test_devices_are_the_clusters(cluster: Any) -> None:
 def test_an_address_is_checked(address: str) -> None:
     with pytest.raises(ConfigError, match=r"give HOST:PORT .* or auto"):
         ray_cluster.connect(ray, address, 1)
+
+
+def test_where_nothing_listens_is_said_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and not listened on
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        start = time.monotonic()
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}: .*refused"):
+            ray_cluster.connect(ray, address, 1)
+    assert time.monotonic() - start < 30
 
 
 def test_the_local_executor_takes_no_address() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from math import ceil
 from typing import Any
@@ -13,6 +14,7 @@ from bioplaus.executor import JobError, WorkerLost
 from bioplaus.executors import ray_worker
 
 _ANSWER_SECONDS = 120.0
+_KNOCK_SECONDS = 10.0
 _SHARE = 0.64
 """Of a GPU's memory that is counted on: a group of seeds may fill eight tenths of what is free,
 and a tenth and a half of a device is lost to the gaps between tensors."""
@@ -64,7 +66,17 @@ def _checked(address: str) -> str:
             f"{address!r} is no address of a cluster: give HOST:PORT as `ray start --head` prints "
             "it, or auto for the one that this machine is in"
         )
+    if colon:
+        _knock(host, int(port))
     return address
+
+
+def _knock(host: str, port: int) -> None:
+    """OSError where nothing listens there: Ray itself would try for many minutes."""
+    if not 0 < port < 65536:
+        raise ConfigError(f"{port} is no port: they go from 1 to 65535")
+    with socket.create_connection((host, port), timeout=_KNOCK_SECONDS):
+        pass
 
 
 def total(ray: Any, resource: str) -> float:
