@@ -52,10 +52,10 @@ class Holder:
 class Claim:
     """A claim that this process holds, until it is released."""
 
-    def __init__(self, claims: Claims, thing: Path, generation: int, token: str) -> None:
+    def __init__(self, claims: Claims, thing: Path, generation: int) -> None:
         self._claims, self._thing = claims, thing
         self.generation = generation
-        self._token = token.encode()
+        self._token = secrets.token_hex(8)
         self._beats = 0
 
     @property
@@ -63,23 +63,38 @@ class Claim:
         """Its file."""
         return _path(self._thing, self.generation)
 
+    def make(self) -> bool:
+        """Make its file; False where that generation is there already."""
+        facts = json.dumps(asdict(this_process()) | {"token": self._token})
+        return create(self.path, _number(0) + facts.encode() + b"\n")
+
     def beat(self) -> None:
         """Show that the holder lives: a change in place, which needs no new space."""
         self._beats += 1
         with contextlib.suppress(OSError), self.path.open("r+b") as file:
-            if self._token in file.read():
+            if self._token.encode() in file.read():
                 file.seek(0)
                 file.write(_number(self._beats))
 
     def release(self) -> None:
         """Let go of it, and remove what others before left; a second time is harmless."""
-        self._claims.forget(self)
-        for generation in sorted(_generations(self._thing)):
-            if generation < self.generation or (
-                generation == self.generation and self._token in (_read(self.path) or b"")
-            ):
-                with contextlib.suppress(OSError):
-                    _path(self._thing, generation).unlink()
+        if self._is_there():
+            for generation in _generations(self._thing):
+                if generation < self.generation:
+                    with contextlib.suppress(OSError):
+                        _path(self._thing, generation).unlink()
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Let go of it, and leave what others made."""
+        if self._is_there():
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        self._claims.forget(self)  # last: what Ctrl-C keeps from here is let go of at the end
+
+    def _is_there(self) -> bool:
+        """Whether the file of its generation is its own."""
+        return self._token.encode() in (_read(self.path) or b"")
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +119,10 @@ class _Watch:
 
 
 class Claims:
-    """The claims that a process holds, and those of others that it waits for."""
+    """The claims that a process holds, and those of others that it waits for.
+
+    As a context it ends with none held, wherever in the taking or releasing of one Ctrl-C came.
+    """
 
     def __init__(
         self,
@@ -120,6 +138,20 @@ class Claims:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            held = list(self._held)
+        for claim in held:
+            claim.release()
 
     def take(self, thing: Path) -> Claim | Holder:
         """Claim a thing, or say who has it; RecordError where nothing can be written there.
@@ -158,16 +190,16 @@ class Claims:
             seen, holder = found, _holder(found)
             if not self._is_stale(thing, _path(thing, highest), seen, holder):
                 return Holder(holder)
-        claim = self._made(thing, highest + 1)
-        if claim is None:
-            return None
+        claim = Claim(self, thing, highest + 1)
+        self._hold(claim)  # before its file is there: Ctrl-C leaves no file that nobody holds
         # the holder may have moved, or let go and others come, since it was looked at
-        moved = highest and _read(_path(thing, highest)) != seen
-        if moved or max(_generations(thing), default=0) != claim.generation:
-            with contextlib.suppress(OSError):
-                claim.path.unlink()
+        if (
+            not claim.make()
+            or (highest and _read(_path(thing, highest)) != seen)
+            or max(_generations(thing), default=0) != claim.generation
+        ):
+            claim.withdraw()
             return None
-        self._hold(claim)
         return claim
 
     def _is_stale(self, thing: Path, path: Path, seen: bytes, holder: Process | None) -> bool:
@@ -187,13 +219,6 @@ class Claims:
             watch.silent += min(now - watch.looked, self._beat_seconds)
             watch.looked = now
             return watch.silent >= self._silent_beats * self._beat_seconds
-
-    def _made(self, thing: Path, generation: int) -> Claim | None:
-        token = secrets.token_hex(8)
-        facts = json.dumps(asdict(this_process()) | {"token": token})
-        claim = Claim(self, thing, generation, token)
-        made = create(claim.path, _number(0) + facts.encode() + b"\n")
-        return claim if made else None
 
     def _hold(self, claim: Claim) -> None:
         with self._lock:

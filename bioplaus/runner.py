@@ -74,9 +74,10 @@ def run_experiments(
             tell(line)
 
     cells = _cells(experiments, store, execution.device)
-    with contextlib.closing(in_turn(cells, claim, store.claims, put_off)) as turns:
+    turns = contextlib.closing(in_turn(cells, claim, store.claims, put_off))
+    with store.claims, turns as turn:
         try:
-            for cell, data in turns:
+            for cell, data in turn:
                 _run_cell(cell, data, seeds, results, execution, force, save_weights, observe)
         except RecordError as error:
             results.problems.append(f"stopped: {error}")

@@ -312,6 +312,7 @@ def test_ctrl_c_ends_a_benchmark_and_loses_nothing_that_was_done(
     assert "Traceback" not in stderr
     assert "Interrupted. What was finished is saved" in stderr
     assert {path.parts[-3] for path in tmp_path.rglob("seed-*.json")} == {"backprop"}
+    assert not list(tmp_path.rglob(".claim*"))
 
 
 def test_a_cell_is_what_its_key_says(tiny: Path, tmp_path: Path) -> None:

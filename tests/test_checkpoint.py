@@ -334,6 +334,7 @@ def test_a_benchmark_that_is_stopped_leaves_checkpoints_of_its_workers(
     (last,) = sorted(tmp_path.rglob(".checkpoint-*.pt"))[-1:]
     assert last.name not in before
     assert read(last) is not None
+    assert not list(tmp_path.rglob(".claim*"))
 
 
 def test_a_step_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,45 @@ def test_one_holds_a_claim_and_the_other_is_told_who(thing: Path) -> None:
     held(second, thing).release()
 
 
+@pytest.mark.parametrize("where", ["before it is made", "after it is made"])
+def test_ctrl_c_while_a_claim_is_taken_leaves_none(
+    where: str, thing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, content: bytes) -> bool:
+        if where.startswith("after"):
+            create(path, content)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bioplaus.claims.create", interrupted)
+    thing.parent.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), Claims() as claims:
+        claims.take(thing)
+    assert names(thing) == []
+    monkeypatch.undo()
+    held(Claims(), thing).release()
+
+
+def test_ctrl_c_while_a_claim_is_let_go_leaves_none(
+    thing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt), Claims() as claims:
+        claim = held(claims, thing)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda path: signal.raise_signal(signal.SIGINT))
+            claim.release()
+    assert names(thing) == []
+
+
+def test_who_lost_a_race_removes_nothing_of_the_winner(thing: Path) -> None:
+    claims = Claims()
+    with held(Claims(), thing) as winner:
+        loser = Claim(claims, thing, winner.generation)
+        assert not loser.make()
+        loser.withdraw()
+        loser.release()
+        assert names(thing) == [".claim-0001"]
+
+
 def test_of_many_threads_one_at_a_time(thing: Path) -> None:
     """Eight that want it five times each: never two inside, and all get it."""
     inside, worst, got = 0, 0, Counter[int]()

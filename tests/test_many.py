@@ -168,8 +168,8 @@ def test_of_two_runs_the_second_waits_and_takes_over_from_the_dead(
         holder.kill()
         wait_for(tmp_path / "r", ".claim-0002", waiter)
         waiter.send_signal(signal.SIGINT)
-        waiter.communicate(timeout=60)
-        assert waiter.returncode == 130
+        _, stderr = waiter.communicate(timeout=60)
+        assert waiter.returncode == 130, stderr
     finally:
         first.kill()
         second.kill()

@@ -145,7 +145,7 @@ def _run(
         with asked.open() as executor:
             place = Place(store, executor.device, storage)
             works = [work(entry, place, done) for entry in benchmark.entries]
-            with BenchDisplay(len(works)) as display:
+            with store.claims, BenchDisplay(len(works)) as display:
                 drive(display.counted(works), executor, display)
     except KeyboardInterrupt:
         click.echo(

@@ -105,7 +105,7 @@ def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tun
 
     found: list[Tuning] = []
     try:
-        with asked.open() as executor, BenchDisplay(1) as display:
+        with asked.open() as executor, store.claims, BenchDisplay(1) as display:
             place = Place(store, executor.device, storage)
             drive(display.counted([tuned(entry, place, found)]), executor, display)
     except KeyboardInterrupt:
