@@ -26,7 +26,7 @@ class Board:
         self._news: dict[int, Progress | None] = {}
 
     def note(self, number: int, progress: Progress | None) -> None:
-        """Job `number` stands there; None when it begins."""
+        """Job `number` stands there; None while it begins."""
         self._news[number] = progress
 
     def take(self) -> dict[int, Progress | None]:
@@ -62,6 +62,7 @@ def perform(
             f"a node of the cluster cannot load the job: {type(error).__name__}: {error}; "
             "bioplaus and its plugins must be the same on all nodes"
         )
+    board.note.remote(number, None)  # a slow start is no standstill
     if need is not None:
         _provide(need, parts)
     return outcome(
