@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from _command import BIOPLAUS
 
 from bioplaus import checkpoint
 from bioplaus.checkpoint import Checkpoints, Tensors, read
@@ -274,7 +274,7 @@ def test_an_error_of_the_rule_is_no_lack_of_memory(
 def test_sigterm_ends_a_run_with_the_conventional_status_and_it_goes_on(
     tiny: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "bioplaus", "run", "--rule", "backprop", "--seeds", "1",
+    command = [BIOPLAUS, "run", "--rule", "backprop", "--seeds", "1",
                "--epochs", "200", "--compile", "off", "--task", str(tiny),
                "--results", str(tmp_path / "r")]  # fmt: skip
     pipe = subprocess.PIPE
@@ -311,7 +311,7 @@ def test_a_benchmark_that_is_stopped_leaves_checkpoints_of_its_workers(
     suite.write_text(
         f'name = "s"\nrules = ["backprop"]\nseeds = 1\nepochs = 2000\ntasks = ["{tiny}"]\n'
     )
-    command = [sys.executable, "-m", "bioplaus", "bench", str(suite), "--jobs", "1",
+    command = [BIOPLAUS, "bench", str(suite), "--jobs", "1",
                "--results", str(tmp_path / "r")]  # fmt: skip
     process = subprocess.Popen(
         command,

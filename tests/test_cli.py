@@ -6,11 +6,11 @@ import csv
 import io
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from _command import BIOPLAUS
 from click.testing import CliRunner, Result
 
 from bioplaus import registry, tasks
@@ -228,7 +228,7 @@ def test_interrupting_a_run_loses_nothing_that_was_done(tiny: Path, tmp_path: Pa
     rules = ["--rule", "backprop", "--rule", "predictive-coding"]
     slow = ["--set", "predictive-coding.steps=20000"]
     where = ["--task", str(tiny), "--seeds", "1", "--results", str(tmp_path / "r")]
-    command = [sys.executable, "-m", "bioplaus", "run", *rules, *slow, *where]
+    command = [BIOPLAUS, "run", *rules, *slow, *where]
     pipe = subprocess.PIPE
     # a shell that starts the tests in the background has them, and their children, ignore SIGINT
     process = subprocess.Popen(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from _command import BIOPLAUS
 from _inline import InlineExecutor
 from _records import make_record
 from click.testing import CliRunner
@@ -132,7 +133,7 @@ def test_eight_processes_share_a_folder(
 
 def running(tiny: Path, results: Path) -> subprocess.Popen[str]:
     """Trains for longer than any test."""
-    command = [sys.executable, "-m", "bioplaus", "run", "--task", str(tiny), "--seeds", "1",
+    command = [BIOPLAUS, "run", "--task", str(tiny), "--seeds", "1",
                "--results", str(results), "--rule", "backprop", "--epochs", "100000"]  # fmt: skip
     pipe = subprocess.PIPE
     return subprocess.Popen(

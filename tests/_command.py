@@ -1,0 +1,12 @@
+"""The command as it is installed, for tests that interrupt it.
+
+`python -m bioplaus` will not do: where Ctrl-C comes within an exec() of source, as some imports
+of torch do, Python 3.11 ends `-m` by the signal whatever status the program asks for.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+BIOPLAUS = str(Path(sys.executable).with_name("bioplaus"))
