@@ -15,6 +15,7 @@ from bioplaus.errors import DataError, RecordError, UnsupportedError
 from bioplaus.experiment import Experiment, configure
 from bioplaus.job_data import load_data
 from bioplaus.records import Tuning, TuningBudget
+from bioplaus.stacked import most_together
 from bioplaus.store import Store, read_tuning
 from bioplaus.study import Study
 from bioplaus.suite import Suite, TaskEntry
@@ -32,11 +33,17 @@ class Place:
     store: Store
     device: str = "cpu"
     storage: str | None = None
+    max_replicas: int | None = None
+    """Seeds of a cell in one job at most; None for as many as are quicker together than apart."""
 
     def study(self, plan: TuningPlan) -> Study:
         """The trials of a plan, from the storage."""
         storage = self.storage or self.store.folder / JOURNAL
         return Study(plan.key, plan.space, plan.start, plan.budget.trials, storage)
+
+    def together(self, experiment: Experiment) -> int:
+        """How many seeds of an experiment one job trains at most."""
+        return self.max_replicas or most_together(experiment, self.device.partition(":")[0])
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bioplaus.bench import Entry, Place
@@ -11,6 +11,7 @@ from bioplaus.cell import Cell
 from bioplaus.checkpoint import remove_checkpoints
 from bioplaus.environment import provenance
 from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.execution import evenly
 from bioplaus.jobs import CellJob
 from bioplaus.records import Failure, Record, ResultSet, Tuning
 from bioplaus.steps import Step, Work
@@ -110,24 +111,27 @@ def _reuse(cell: Cell, seeds: Sequence[int], done: Done) -> list[Record]:
 def _train_claimed(cell: Cell, seeds: Sequence[int], place: Place, done: Done) -> Work:
     missing = cell.missing(seeds, False, False)
     there = _reuse(cell, sorted(set(seeds) - set(missing)), done)
+    failed: dict[int, str] = {}  # seed -> why
 
-    def keep(wanted: Iterable[int]) -> Callable[[list[Record]], None]:
-        def write(records: list[Record]) -> None:
+    def step(group: tuple[int, ...], wanted: frozenset[int]) -> Step:
+        def keep(records: list[Record]) -> None:
             for record in records:
                 if record.seed in wanted:
                     done.records.append(place.store.publish(record))
-            _forget_failure(cell)
 
-        return write
+        def fail(reason: str) -> None:
+            failed.update(dict.fromkeys(wanted, reason))
 
-    steps = []
-    for group, wanted in seed_groups(missing, there):
-        job = CellJob(cell.experiment, group, place.device, cell.folder)
-        steps.append(
-            Step(job, keep(wanted), lambda reason: _fail(cell, missing, reason, place, done))
-        )
-    if steps:
-        yield steps
+        return Step(CellJob(cell.experiment, group, place.device, cell.folder), keep, fail)
+
+    groups = seed_groups(seeds, missing, there, place.together(cell.experiment))
+    if groups:
+        yield [step(group, wanted) for group, wanted in groups]
+    if failed:
+        reasons = dict.fromkeys(failed[seed] for seed in sorted(failed))
+        _fail(cell, sorted(failed), "; ".join(reasons), place, done)
+    else:
+        _forget_failure(cell)
     if all(cell.has(s, False) for s in missing):
         remove_checkpoints(cell.folder)
 
@@ -150,12 +154,13 @@ def _forget_failure(cell: Cell) -> None:
 
 
 def seed_groups(
-    missing: Sequence[int], there: Iterable[Record]
+    seeds: Sequence[int], missing: Iterable[int], there: Iterable[Record], most: int
 ) -> list[tuple[tuple[int, ...], frozenset[int]]]:
-    """Which seeds to train together, and which of them to keep.
+    """Which seeds to train together, at most so many, and which of them to keep.
 
     A seed whose group was being written when a run was killed trains with the same group
-    again, so that its record is the same to the last bit; the others train as one group.
+    again, so that its record is the same to the last bit; and the groups of the others are
+    those of all the seeds, whichever are done.
     """
     left = set(missing)
     groups = []
@@ -165,7 +170,8 @@ def seed_groups(
         if again:
             groups.append((tuple(sorted(map(int, together or ()))), frozenset(again)))
             left -= again
-    return [*groups, *([(tuple(sorted(left)), frozenset(left))] if left else [])]
+    rest = (sorted(left.intersection(group)) for group in evenly(sorted(seeds), most))
+    return [*groups, *((tuple(group), frozenset(group)) for group in rest if group)]
 
 
 def _fail(cell: Cell, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:

@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from bioplaus.bench import Left
+from bioplaus.bench import Left, Place
 from bioplaus.records import Record
 from bioplaus.study import FIRST_WAVE, LATER_WAVES
 
@@ -50,27 +50,29 @@ def wave_sizes(trials: int) -> list[int]:
     return [size for size in (min(trials, FIRST_WAVE), *later) if size]
 
 
-def waves(left: Left, known: Speeds, setup: Speeds, device_type: str) -> list[list[float]] | None:
+def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[float]] | None:
     """Seconds of each job of what is left of an entry, wave after wave; None for unknown.
 
     Trials of a wave are taken to be of one structure, so that as many train together as the
-    device is quickest with; the seeds of a cell are one job.
+    device is quickest with.
     """
+    from bioplaus.execution import evenly
     from bioplaus.stacked import most_together
 
     entry = left.entry
-    place = entry.task.name, entry.rule
-    if place not in known:
+    where = entry.task.name, entry.rule
+    if where not in known:
         return None
-    pace, start = known[place], setup.get(place, 0.0)
+    pace, start = known[where], setup.get(where, 0.0)
     found = []
     if entry.budget and left.trials:
         budget = entry.budget
-        together = max(1, most_together(entry.base, device_type) // budget.seeds)
+        together = max(1, most_together(entry.base, place.device) // budget.seeds)
         for size in wave_sizes(left.trials):
             jobs = [min(together, size - first) for first in range(0, size, together)]
             found.append([start + n * budget.seeds * budget.epochs * pace for n in jobs])
-    found.append([start + len(left.seeds) * entry.base.task.epochs * pace])
+    groups = evenly(left.seeds, place.together(entry.base))
+    found.append([start + len(group) * entry.base.task.epochs * pace for group in groups])
     return found
 
 

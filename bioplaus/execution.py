@@ -43,8 +43,13 @@ def groups(
 ) -> list[list[int]]:
     """The seeds in groups of about one size, none larger than what may train together."""
     most = execution.max_replicas or fitting(experiment, train, len(seeds), execution)
+    return evenly(seeds, most)
+
+
+def evenly(seeds: Sequence[int], most: int) -> list[list[int]]:
+    """The seeds in as few groups of at most so many as will do, of about one size."""
     number = -(-len(seeds) // most)
-    size, larger = divmod(len(seeds), number)
+    size, larger = divmod(len(seeds), max(1, number))
     starts = [i * size + min(i, larger) for i in range(number + 1)]
     return [list(seeds[a:b]) for a, b in itertools.pairwise(starts)]
 

@@ -7,24 +7,24 @@ import multiprocessing
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from _command import BIOPLAUS
 from _inline import InlineExecutor
 from _records import make_record
 from click.testing import CliRunner, Result
 
-from bioplaus import registry
+from bioplaus import registry, run
 from bioplaus.bench import Place, expand, left
 from bioplaus.bench_work import Done, seed_groups, work
 from bioplaus.cell import Cell
 from bioplaus.cli import main
 from bioplaus.drive import Spectator, drive
-from bioplaus.errors import DataError
+from bioplaus.errors import BioplausError, DataError
 from bioplaus.estimate import in_words, seconds, speeds
 from bioplaus.jobs import CellJob, TrialJob
 from bioplaus.records import Curves, ResultSet
@@ -52,8 +52,10 @@ def suite_file(tiny: Path, text: str = TUNED) -> Path:
     return path
 
 
-def bench(suite: Path, results: Path) -> tuple[Done, InlineExecutor]:
-    place, done = Place(Store(results)), Done()
+def bench(
+    suite: Path, results: Path, max_replicas: int | None = None
+) -> tuple[Done, InlineExecutor]:
+    place, done = Place(Store(results), max_replicas=max_replicas), Done()
     executor = InlineExecutor()
     entries = expand(read_suite(str(suite))).entries
     drive([work(entry, place, done) for entry in entries], executor, Spectator())
@@ -140,6 +142,49 @@ def test_a_cell_that_raises_is_recorded_and_a_success_supersedes_it(
     assert not found.failures and len(found.records) == 4
 
 
+def test_the_seeds_of_a_cell_spread_over_jobs(tiny: Path, tmp_path: Path) -> None:
+    """One for each seed gives, to the last bit, what `run` gives for one seed at a time."""
+    suite = suite_file(tiny, PLAIN)
+    _, executor = bench(suite, tmp_path / "apart", max_replicas=1)
+    assert [job.seeds for job in executor.jobs if isinstance(job, CellJob)] == [(0,), (1,)] * 2
+    assert facts(tmp_path / "apart") == alone(tiny, tmp_path / "run")
+    _, executor = bench(suite, tmp_path / "together")
+    assert [job.seeds for job in executor.jobs if isinstance(job, CellJob)] == [(0, 1)] * 2
+
+
+def alone(task: Path, results: Path) -> dict[str, object]:
+    """Of the same rules and seeds, without a benchmark."""
+    torch.set_num_threads(1)
+    run(["backprop", "gaitprop"], str(task), 2, epochs=1, max_replicas=1, results=results)
+    return facts(results)
+
+
+def test_seeds_that_fail_are_named_and_the_others_kept(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job fails first and another succeeds after it: the failure stays, and is mended."""
+    suite = suite_file(tiny, PLAIN.replace("seeds = 2", "seeds = 3"))
+    train = CellJob.run
+
+    def broken(job: CellJob, watch: object) -> object:
+        if 1 in job.seeds:
+            raise BioplausError("planted")
+        return train(job, watch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CellJob, "run", broken)
+        done, _ = bench(suite, tmp_path / "r", max_replicas=1)
+    assert sorted(r.seed for r in done.records) == [0, 0, 2, 2]
+    failures = Store(tmp_path / "r").read_all().failures
+    assert [(f.seeds, f.reason) for f in failures] == [([1], "planted")] * 2 == [
+        (f.seeds, f.reason) for f in done.failures
+    ]  # fmt: skip
+    done, executor = bench(suite, tmp_path / "r", max_replicas=1)
+    assert [job.seeds for job in executor.jobs if isinstance(job, CellJob)] == [(1,)] * 2
+    found = Store(tmp_path / "r").read_all()
+    assert len(found.records) == 6 and not found.failures and not done.failures
+
+
 def test_a_tuning_whose_trials_all_fail_is_a_failure(tiny: Path, tmp_path: Path) -> None:
     def broken(self: object, *args: object) -> None:
         raise ZeroDivisionError("planted")
@@ -154,10 +199,20 @@ def test_a_tuning_whose_trials_all_fail_is_a_failure(tiny: Path, tmp_path: Path)
 
 def test_seeds_of_a_broken_group_train_with_it_again() -> None:
     there = [make_record(seed=seed, provenance={"seeds_together": [0, 1, 2, 3]}) for seed in (0, 2)]
-    groups = seed_groups([1, 3, 7, 8], there)
+    groups = seed_groups([0, 1, 2, 3, 7, 8], [1, 3, 7, 8], there, 9)
     assert groups == [((0, 1, 2, 3), frozenset({1, 3})), ((7, 8), frozenset({7, 8}))]
-    assert seed_groups([1, 2], []) == [((1, 2), frozenset({1, 2}))]
-    assert seed_groups([5], [make_record()]) == [((5,), frozenset({5}))]
+    assert seed_groups([1, 2], [1, 2], [], 2) == [((1, 2), frozenset({1, 2}))]
+    assert seed_groups([0, 5], [5], [make_record()], 2) == [((5,), frozenset({5}))]
+
+
+def test_groups_of_seeds_do_not_hang_on_which_are_done() -> None:
+    """As many as needed and of about one size; a second start finds those that are left."""
+    seeds = list(range(10))
+    whole = [((0, 1, 2, 3), {0, 1, 2, 3}), ((4, 5, 6), {4, 5, 6}), ((7, 8, 9), {7, 8, 9})]
+    assert seed_groups(seeds, seeds, [], 4) == whole
+    assert seed_groups(seeds, [0, 1, 2, 3, 7, 8, 9], [], 4) == [whole[0], whole[2]]
+    assert seed_groups(seeds, [8], [], 1) == [((8,), {8})]
+    assert seed_groups(seeds, [], [], 4) == []
 
 
 def child_bench(suite: Path, store: Path) -> None:
@@ -289,7 +344,7 @@ def test_ctrl_c_ends_a_benchmark_and_loses_nothing_that_was_done(
 ) -> None:
     slow = '{ rule = "predictive-coding", set = { steps = 20000 } }'
     suite = suite_file(tiny, PLAIN.replace('"gaitprop"', slow))
-    command = [sys.executable, "-m", "bioplaus", "bench", str(suite), "--jobs", "1",
+    command = [BIOPLAUS, "bench", str(suite), "--jobs", "1",
                "--results", str(tmp_path / "r")]  # fmt: skip
     pipe = subprocess.PIPE
     process = subprocess.Popen(

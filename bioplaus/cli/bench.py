@@ -11,6 +11,7 @@ import click
 from bioplaus import registry
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
+    NumberType,
     format_option,
     output_option,
     results_option,
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
     help="With --nodes: a worker for each of so many GPUs instead.",
 )
 @workers_options
+@click.option(
+    "--max-replicas",
+    type=NumberType(),
+    default="auto",
+    show_default=True,
+    help="Seeds of a cell that one job trains together at most; auto is as many as are quicker "
+    "together than apart. 1 spreads every seed over the workers.",
+)
 @results_option
 @storage_option
 @format_option(registry.names("report"), "How to write the table at the end.", DEFAULT_FORMAT)
@@ -61,6 +70,7 @@ def bench(
     dry_run: bool,
     nodes: int | None,
     gpus_per_node: int | None,
+    max_replicas: int,
     results: str,
     storage: str | None,
     form: str,
@@ -103,12 +113,13 @@ def bench(
     asked = Workers(**workers)
     store = Store(results)
     if dry_run:
-        show_plan(benchmark, Place(store, storage=storage), asked, nodes, gpus_per_node)
+        place = Place(store, storage=storage, max_replicas=max_replicas or None)
+        show_plan(benchmark, place, asked, nodes, gpus_per_node)
         return
     if not benchmark.entries:
         raise BioplausError(f"nothing of {benchmark.suite.name} can run here")
     store.check_writable()
-    done, place = _run(benchmark, store, storage, asked)
+    done, place = _run(benchmark, store, storage, asked, max_replicas or None)
     _write(done, place, form, output, html)
     if done.failures:
         reasons = "; ".join(f.reason for f in done.failures)
@@ -133,7 +144,11 @@ def _announce(benchmark: Benchmark) -> None:
 
 
 def _run(
-    benchmark: Benchmark, store: Store, storage: str | None, asked: Workers
+    benchmark: Benchmark,
+    store: Store,
+    storage: str | None,
+    asked: Workers,
+    max_replicas: int | None,
 ) -> tuple[Done, Place]:
     from bioplaus.bench import Place
     from bioplaus.bench_work import Done, work
@@ -143,7 +158,7 @@ def _run(
     done = Done()
     try:
         with asked.open() as executor:
-            place = Place(store, executor.device, storage)
+            place = Place(store, executor.device, storage, max_replicas)
             works = [work(entry, place, done) for entry in benchmark.entries]
             with store.claims, BenchDisplay(len(works)) as display:
                 drive(display.counted(works), executor, display)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +46,7 @@ def show_plan(
         click.echo("Nothing is left to run.")
         return
     if nodes is not None:
-        _show_simulation(lefts, records, nodes, asked.jobs, gpus_per_node)
+        _show_simulation(lefts, records, place, nodes, asked.jobs, gpus_per_node)
         return
     slots, _ = room_here(asked.executor, Setup(asked.jobs))
     time, unknown = total(lefts, known, slots)
@@ -59,6 +60,7 @@ def show_plan(
 def _show_simulation(
     lefts: Sequence[Left],
     records: Sequence[Record],
+    place: Place,
     nodes: int,
     jobs: int,
     gpus_per_node: int | None,
@@ -70,8 +72,8 @@ def _show_simulation(
 
     each = jobs or gpus_per_node or usable_cores()
     known, setup = speeds(records), setups(records)
-    device = "cpu" if gpus_per_node is None else "cuda"
-    found = [(item, waves(item, known, setup, device)) for item in lefts]
+    there = replace(place, device="cpu" if gpus_per_node is None else "cuda")
+    found = [(item, waves(item, known, setup, there)) for item in lefts]
     works = [(item, work) for item, work in found if work is not None]
     if not works:
         raise BioplausError(
