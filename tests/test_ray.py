@@ -190,20 +190,29 @@ class Audience(Spectator):
 
 
 def fall(cluster: Any, node: Any) -> None:
-    """The node goes down as a machine does, its raylet and its workers at once, while it trains.
-
-    Ray names its processes after their tasks.
-    """
+    """The node goes down as a machine does, its raylet and its workers at once, while it trains."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    while True:
-        workers = raylet.children()
-        names = [" ".join(worker.cmdline()) for worker in workers]
-        if any(name.startswith("ray::") and " on " in name for name in names):
-            break
-        time.sleep(0.01)
-    for process in (raylet, *workers):
-        process.kill()
+    wait_for(lambda: any([stopped_in_training(worker) for worker in raylet.children()]))
+    for process in (raylet, *raylet.children()):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     cluster.remove_node(node, allow_graceful=False)
+
+
+def stopped_in_training(worker: psutil.Process) -> bool:
+    """Whether it trains, as Ray's name for the process says; from then on it stands still."""
+
+    def trains() -> bool:
+        name = " ".join(worker.cmdline())
+        return name.startswith("ray::") and " on " in name
+
+    with contextlib.suppress(psutil.NoSuchProcess):  # workers come and go
+        if trains():
+            worker.suspend()
+            if trains():
+                return True
+            worker.resume()
+    return False
 
 
 def bench(suite: Path, results: Path, executor: Executor, audience: Spectator) -> Done:
