@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from bioplaus import registry
 from bioplaus.errors import ConfigError
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     import pandas
 
-    from bioplaus.replicas import Rule
+    from bioplaus.learning.batching import Rule
 
 
 def list_rules() -> list[str]:
@@ -58,12 +58,12 @@ def run(
     """
     import pandas
 
-    from bioplaus.environment import resolve_device
-    from bioplaus.execution import Execution
-    from bioplaus.experiment import plan
-    from bioplaus.records import to_rows
-    from bioplaus.runner import run_experiments
-    from bioplaus.store import Store
+    from bioplaus.experiments.experiment import plan
+    from bioplaus.records.schema import to_rows
+    from bioplaus.records.store import Store
+    from bioplaus.running.run import run_experiments
+    from bioplaus.system.device import resolve_device
+    from bioplaus.training.execution import Execution
 
     names = [rules] if isinstance(rules, str) else list(rules)
     experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)

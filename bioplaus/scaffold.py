@@ -7,8 +7,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from bioplaus import registry, tasks
+from bioplaus import tasks
 from bioplaus.errors import BioplausError, ConfigError
+from bioplaus.plugins import registry
 
 KINDS = ("rule", "dataset", "task")
 

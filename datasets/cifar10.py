@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from bioplaus.dataset import Split, SplitName
 from bioplaus.errors import DataError
+from bioplaus.tasks.dataset import Split, SplitName
 
 from .files import FileDataset, damaged, fetch_file, md5_of
 

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from bioplaus.dataset import Dataset, Split, SplitName
+from bioplaus.tasks.dataset import Dataset, Split, SplitName
 
 EXAMPLES = 1797
 TEST_EXAMPLES = 360

@@ -14,8 +14,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar
 
-from bioplaus.dataset import Dataset, Split, SplitName
 from bioplaus.errors import DataError
+from bioplaus.tasks.dataset import Dataset, Split, SplitName
 
 REMEDY = "replace it, delete the folder to download again, or point BIOPLAUS_DATA elsewhere"
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bioplaus.dataset import Split, SplitName
+from bioplaus.tasks.dataset import Split, SplitName
 
 from .files import FileDataset, damaged, fetch_file, md5_of
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bioplaus.comparison import Board
+from bioplaus.analysis.boards import Board
 
+from .cell_measures import accuracy_curve, alignment_curve, plain
 from .figures import thinned
-from .measures import accuracy_curve, alignment_curve, plain
 
 Rows = list[list[Any]]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from bioplaus.aggregate import THRESHOLDS, Aggregate
-from bioplaus.comparison import Board, Cell
-from bioplaus.statistics import Floats
+from bioplaus.analysis.aggregate import THRESHOLDS, Aggregate
+from bioplaus.analysis.boards import Board, Cell
+from bioplaus.analysis.statistics import Floats
 
-from .measures import (
+from .cell_measures import (
     Band,
     accuracy_curve,
     alignment_curve,

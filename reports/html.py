@@ -11,17 +11,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar
 
-from bioplaus.aggregate import aggregate
-from bioplaus.comparison import Board, boards
+from bioplaus.analysis.aggregate import aggregate
+from bioplaus.analysis.boards import Board, boards
+from bioplaus.analysis.report import Report
 from bioplaus.errors import BioplausError
-from bioplaus.records import ResultSet
-from bioplaus.report import Report
+from bioplaus.records.schema import ResultSet
 
+from .cell_measures import plain
 from .downloads import curve_rows, seed_rows
 from .figures import Figure, board_figures, overall_figures
-from .leaderboard import board_table, budget, leaders, target, unmeasured
-from .measures import plain
-from .overview import (
+from .html_overview import (
     configurations,
     environments,
     overview_table,
@@ -30,7 +29,8 @@ from .overview import (
     shared_conditions,
     tuning_table,
 )
-from .tables import anchor, tuning_anchor
+from .html_tables import anchor, tuning_anchor
+from .leaderboard import board_table, budget, leaders, target, unmeasured
 
 DRAWN_FIRST = 8
 """Rules whose curves are drawn before the reader asks for others."""

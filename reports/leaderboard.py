@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from bioplaus.comparison import Board, Cell, Standing
-from bioplaus.profile import Published
-from bioplaus.records import RuleCard, Tuning
+from bioplaus.analysis.boards import Board, Cell, Standing
+from bioplaus.learning.profile import Published
+from bioplaus.records.schema import RuleCard, Tuning
 
-from .measures import (
+from .cell_measures import (
     MISSING,
     command,
     cost,
@@ -22,11 +22,11 @@ from .measures import (
     steps_to,
     train_seconds,
 )
-from .tables import (
+from .html_tables import (
     Column,
-    Entry,
     Line,
     Table,
+    TableCell,
     accuracy,
     anchor,
     count,
@@ -89,12 +89,12 @@ def unmeasured(table: Table) -> list[str]:
 
 def _board_line(
     board: Board, cell: Cell, standing: Standing | None, bounds: tuple[float, float]
-) -> list[Entry]:
+) -> list[TableCell]:
     return [
-        Entry(MISSING) if standing is None else places(
+        TableCell(MISSING) if standing is None else places(
             standing.first, standing.last, standing.group
         ),
-        Entry(cell.rule, note=_remark(board, cell, standing), link=anchor(cell)),
+        TableCell(cell.rule, note=_remark(board, cell, standing), link=anchor(cell)),
         accuracy(cell.estimate, bounds),
         seeds_entry(board, cell),
         _alignment(cell),
@@ -105,7 +105,7 @@ def _board_line(
         percent(_mean_validation(cell)),
         _published(cell, board.task),
         _tuned(cell),
-        Entry("command", sort=command(cell), kind="command"),
+        TableCell("command", sort=command(cell), kind="command"),
     ]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _scale(board: Board) -> tuple[float, float]:
     return max(0.0, min(e.low for e in found), top - 3 * (top - middle)), top
 
 
-def seeds_entry(board: Board, cell: Cell) -> Entry:
+def seeds_entry(board: Board, cell: Cell) -> TableCell:
     there = len(cell.scores())
     wanted = max(there + len(cell.absent), board.seeds if board.entries[cell.rule] is cell else 0)
     notes = []
@@ -138,7 +138,7 @@ def seeds_entry(board: Board, cell: Cell) -> Entry:
         notes.append(f"{len(cell.diverged)} diverged")
     text = str(there) if there == wanted else f"{there} of {wanted}"
     missing = f"no record of seed {', '.join(map(str, cell.absent))}" if cell.absent else ""
-    return Entry(text, sort=there, note=", ".join(notes), title=missing)
+    return TableCell(text, sort=there, note=", ".join(notes), title=missing)
 
 
 def _mean_validation(cell: Cell) -> float | None:
@@ -153,17 +153,17 @@ def card_of(cells: Sequence[Cell]) -> RuleCard | None:
     return next((r.card for c in cells for r in c.records if r.card is not None), None)
 
 
-def _published(cell: Cell, task: str) -> Entry:
+def _published(cell: Cell, task: str) -> TableCell:
     """Numbers for the data set that the task's name begins with."""
     card = card_of([cell])
     dataset = cell.configuration.get("task", {})
     name = str(dataset.get("dataset", task)) if isinstance(dataset, dict) else task
     found = [p for p in (card.published if card else []) if _concerns(p, task, name)]
     if not found:
-        return Entry(MISSING)
+        return TableCell(MISSING)
     notes = "; ".join(plain(f"{p.metric}. {p.note} ({p.source})") for p in found)
     values = ", ".join(f"{100 * p.value:.2f}" for p in found)
-    return Entry(values, sort=found[0].value, note="see note", title=notes)
+    return TableCell(values, sort=found[0].value, note="see note", title=notes)
 
 
 def _concerns(p: Published, task: str, dataset: str) -> bool:
@@ -171,40 +171,40 @@ def _concerns(p: Published, task: str, dataset: str) -> bool:
     return 0 <= p.value <= 1 and bool({task.lower(), dataset.lower()} & set(words))
 
 
-def _steps(board: Board, cell: Cell) -> Entry:
+def _steps(board: Board, cell: Cell) -> TableCell:
     goal = target(board)
     if goal is None:
-        return Entry(MISSING)
+        return TableCell(MISSING)
     found = steps_to(cell, goal)
     if math.isnan(found.median):
-        return Entry(MISSING)
+        return TableCell(MISSING)
     some = "" if found.reached == found.seeds else f"{found.reached} of {found.seeds} seeds"
     if math.isinf(found.median):
-        return Entry("not reached", sort=1e300, note=some if found.reached else "")
-    return Entry(f"{found.median:,.0f}", sort=found.median, note=some)
+        return TableCell("not reached", sort=1e300, note=some if found.reached else "")
+    return TableCell(f"{found.median:,.0f}", sort=found.median, note=some)
 
 
-def _memory(cell: Cell) -> Entry:
+def _memory(cell: Cell) -> TableCell:
     entry = number(scaled(cost(cell, "peak_bytes"), 2.0**-20))
     counted = any(r.cost is not None and not r.cost.peak_measured for r in cell.records)
     return replace(entry, note="counted") if counted and entry.text != MISSING else entry
 
 
-def _alignment(cell: Cell) -> Entry:
+def _alignment(cell: Cell) -> TableCell:
     values = final_alignment(cell).mean
     if not len(values) or not all(map(math.isfinite, values)):
-        return Entry(MISSING)
+        return TableCell(MISSING)
     mean = float(values.mean())
     each = ", ".join(f"{n}: {v:.2f}" for n, v in zip(layers(cell), values, strict=True))
-    return Entry(f"{mean:.2f}", mean, title=f"layer {plain(each)}", kind="bars",
+    return TableCell(f"{mean:.2f}", mean, title=f"layer {plain(each)}", kind="bars",
                  data=tuple(float(f"{v:.3f}") for v in values))  # fmt: skip
 
 
-def _tuned(cell: Cell) -> Entry:
+def _tuned(cell: Cell) -> TableCell:
     if cell.tuning is None:
-        return Entry("set by hand" if cell.own_label else "defaults")
+        return TableCell("set by hand" if cell.own_label else "defaults")
     trials, rest = budget(cell.tuning).split(" of ")
-    return Entry(trials, note=f"of {rest}", link=tuning_anchor(cell.tuning))
+    return TableCell(trials, note=f"of {rest}", link=tuning_anchor(cell.tuning))
 
 
 def budget(tuning: Tuning) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from bioplaus.records import Record
+from bioplaus.records.schema import Record
 
 COLUMNS = {
     "task": "str",

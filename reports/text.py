@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from bioplaus.records import ResultSet
-from bioplaus.report import Report
+from bioplaus.analysis.report import Report
+from bioplaus.records.schema import ResultSet
 
 from .summary import COLUMNS, LEGEND, NO_RECORDS, TaskTable, rows, task_tables
 

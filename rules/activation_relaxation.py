@@ -16,13 +16,14 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .relaxation import (
     Backward,
@@ -33,7 +34,6 @@ from .relaxation import (
     relax,
     slopes_times,
 )
-from .sweep import adjoint_transport
 
 
 class ActivationRelaxationConfig(RuleConfig):

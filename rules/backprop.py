@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 
 from .published import akrout, biotorch
-from .sweep import adjoint_transport, backward_sweep
 
 
 class Backprop(LayeredRule[RuleConfig]):

@@ -25,14 +25,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus import registry
 from bioplaus.errors import ConfigError
-from bioplaus.layers import Params
-from bioplaus.linalg import solve
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import (
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import (
     AuxOptimizer,
     Batch,
     ForwardPass,
@@ -41,8 +37,12 @@ from bioplaus.rule import (
     RuleConfig,
     State,
 )
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.linalg import solve
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.plugins import registry
 
 
 class ConsequentialismConfig(RuleConfig):

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bioplaus.activations import Identity
-from bioplaus.layers import Params, Residuals
-from bioplaus.network import Network
+from bioplaus.network.activations import Identity
+from bioplaus.network.layer import Params, Residuals
+from bioplaus.network.network import Network
 
 States = list[Tensor]
 """s_1 .. s_K of the stages that have one, each (N, *shape at the end of the stage)."""

@@ -24,13 +24,21 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility, Published
-from bioplaus.rule import AuxOptimizer, Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility, Published
+from bioplaus.learning.rule import (
+    AuxOptimizer,
+    Batch,
+    LearningRule,
+    NoiseSpec,
+    RuleConfig,
+    State,
+    Update,
+)
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .equilibrium import Circuit, Nudge, Phase, States, relaxing_stages
 

@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 from pydantic import Field
 
-from bioplaus.layers import Init, Params, Shape
-from bioplaus.network import Network
-from bioplaus.rule import RuleConfig
-from bioplaus.streams import Stream
+from bioplaus.learning.rule import RuleConfig
+from bioplaus.network.layer import Init, Params, Shape
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 
 class FixedFeedbackConfig(RuleConfig):

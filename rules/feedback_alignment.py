@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import ForwardPass, LayeredRule, State
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .feedback import FixedFeedbackConfig, random_feedback
 from .published import akrout, biotorch
-from .sweep import adjoint_transport, backward_sweep
 
 
 class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):

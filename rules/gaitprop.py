@@ -33,14 +33,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.linalg import REFINED_TO
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import Transport, adjoint_transport, backward_sweep
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.linalg import REFINED_TO
+from bioplaus.numerics.random_streams import Stream
 
 from .inverses import (
     Inverse,
@@ -54,7 +55,6 @@ from .inverses import (
     why_not_learnable,
 )
 from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
-from .sweep import Transport, adjoint_transport, backward_sweep
 
 
 class GaitPropConfig(RuleConfig):

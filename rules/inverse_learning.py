@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from bioplaus.layers import Init, Layer, Params
-from bioplaus.network import Network
-from bioplaus.rule import ForwardPass
-from bioplaus.streams import Stream
+from bioplaus.learning.rule import ForwardPass
+from bioplaus.network.layer import Init, Layer, Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .inverses import Inverse
 

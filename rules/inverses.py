@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from bioplaus.layers import Init, Params
-from bioplaus.linalg import solve_rows_refined
-from bioplaus.network import Network
-from bioplaus.rule import ForwardPass
-from bioplaus.streams import Stream
-
-from .sweep import Transport
+from bioplaus.learning.rule import ForwardPass
+from bioplaus.learning.sweep import Transport
+from bioplaus.network.layer import Init, Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.linalg import solve_rows_refined
+from bioplaus.numerics.random_streams import Stream
 
 Inverse = Callable[[int, Tensor], Tensor]
 """(l, v) -> g_l(v): the activity below layer l, counted from 0, that explains v."""

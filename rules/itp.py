@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bioplaus.optim import OptimizerSpec
+from bioplaus.learning.optimizers import OptimizerSpec
 
 from .gaitprop import GaitProp, GaitPropConfig
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, State
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
 from .published import akrout
-from .sweep import adjoint_transport, backward_sweep
 
 
 class KolenPollack(LayeredRule[LearnedFeedbackConfig]):

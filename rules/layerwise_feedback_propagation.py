@@ -16,13 +16,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bioplaus.layers import LayerTrace, Params
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility, Published
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
-
-from .sweep import adjoint_transport, backward_sweep
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility, Published
+from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.network.layer import LayerTrace, Params
+from bioplaus.network.network import Network
 
 
 class LayerwiseFeedbackPropagation(LayeredRule[RuleConfig]):

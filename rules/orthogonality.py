@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.linalg import diagonal
-from bioplaus.network import Network
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.linalg import diagonal
 
 OrthoForm = Literal["offdiag", "identity"]
 

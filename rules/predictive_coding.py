@@ -22,11 +22,20 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import Batch, ForwardPass, LayeredRule, LearningRule, RuleConfig, State, Update
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import (
+    Batch,
+    ForwardPass,
+    LayeredRule,
+    LearningRule,
+    RuleConfig,
+    State,
+    Update,
+)
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
 
 from .relaxation import (
     Order,
@@ -40,7 +49,6 @@ from .relaxation import (
     slopes_times,
     sweep,
 )
-from .sweep import adjoint_transport
 
 
 class PredictiveCodingConfig(RuleConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bioplaus.profile import Published
+from bioplaus.learning.profile import Published
 
 _BIOTORCH = "BioTorch (jsalbert/biotorch), Benchmarks.md"
 _LENET = "LeNet on 32 x 32 inputs, SGD, 100 epochs"

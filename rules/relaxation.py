@@ -24,13 +24,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bioplaus.layers import Init, Params
-from bioplaus.network import Network, Trace
-from bioplaus.rule import ForwardPass, State
-from bioplaus.streams import Stream
+from bioplaus.learning.rule import ForwardPass, State
+from bioplaus.learning.sweep import Transport, adjoint_transport
+from bioplaus.network.layer import Init, Params
+from bioplaus.network.network import Network, Trace
+from bioplaus.numerics.random_streams import Stream
 
 from .feedback import random_feedback
-from .sweep import Transport, adjoint_transport
 
 Order = Literal["jacobi", "top-down"]
 Nodes = Sequence[Tensor]

@@ -21,11 +21,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network, Trace
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import (
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import (
     AuxOptimizer,
     Batch,
     ForwardPass,
@@ -34,8 +32,11 @@ from bioplaus.rule import (
     State,
     Update,
 )
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network, Trace
+from bioplaus.numerics.random_streams import Stream
 
 from .relaxation import (
     Backward,
@@ -46,7 +47,6 @@ from .relaxation import (
     relax,
     slopes_times,
 )
-from .sweep import adjoint_transport
 
 
 class RelaxedPredictiveCodingConfig(RuleConfig):

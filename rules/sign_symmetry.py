@@ -8,15 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Init, Params
-from bioplaus.network import Network
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
-from bioplaus.streams import Stream
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.network.layer import Init, Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .feedback import feedback_shapes, random_feedback, xavier_scale
 from .published import biotorch
-from .sweep import adjoint_transport, backward_sweep
 
 
 class SignSymmetryConfig(RuleConfig):

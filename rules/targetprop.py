@@ -22,13 +22,21 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import AuxOptimizer, ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import (
+    AuxOptimizer,
+    ForwardPass,
+    LayeredRule,
+    NoiseSpec,
+    RuleConfig,
+    State,
+)
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .inverse_learning import (
     descent,
@@ -39,7 +47,6 @@ from .inverse_learning import (
 )
 from .inverses import Inverse, exact_inverse, why_not_invertible
 from .orthogonality import OrthoForm, orthogonality_grad
-from .sweep import adjoint_transport
 
 
 class TargetPropConfig(RuleConfig):

@@ -16,9 +16,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation
-from bioplaus.search import Around, SearchSpace
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation
+from bioplaus.learning.search_space import Around, SearchSpace
 
 from .targetprop import TargetProp, TargetPropConfig
 

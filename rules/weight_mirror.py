@@ -5,16 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, NoiseSpec, State
-from bioplaus.search import LEARNING_RATE, Around, SearchSpace
-from bioplaus.streams import Stream
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import ForwardPass, LayeredRule, NoiseSpec, State
+from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 
 from .feedback import LearnedFeedbackConfig, random_feedback
 from .published import akrout
-from .sweep import adjoint_transport, backward_sweep
 
 
 class WeightMirrorConfig(LearnedFeedbackConfig):

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
 
 from .relaxation import energy_target, prediction_error, predictions, sweep
 

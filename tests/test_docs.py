@@ -20,10 +20,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bioplaus import registry
+from bioplaus.benchmark.suite import parse_suite
 from bioplaus.cli import main
-from bioplaus.plugin_file import add_rules
-from bioplaus.suite import parse_suite
+from bioplaus.plugins import registry
+from bioplaus.plugins.from_file import add_rules
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"

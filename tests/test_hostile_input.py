@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _records import make_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cifar10 import CONTENT as BATCHES
-from test_cifar10 import Tiny as TinyCifar
-from test_datasets import CONTENT, FILES, IMAGES, idx, stem
-from test_datasets import Tiny as TinyIdx
 
 from bioplaus import suites, tasks
+from bioplaus.benchmark.suite import parse_suite, read_suite
 from bioplaus.datasets.idx import parse_idx, read_gz
 from bioplaus.errors import BioplausError, ConfigError, DataError, RecordError, UnknownNameError
-from bioplaus.records import Failure, Trial, Tuning, TuningBudget, digest
-from bioplaus.store import MAX_BYTES, read_failure, read_item, read_record, read_tuning
-from bioplaus.suite import parse_suite, read_suite
-from bioplaus.task import read_task
-from bioplaus.toml_file import MAX_BYTES as MAX_TOML
+from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget, digest
+from bioplaus.records.store import MAX_BYTES, read_failure, read_item, read_record, read_tuning
+from bioplaus.system.toml_files import MAX_BYTES as MAX_TOML
+from bioplaus.tasks.task import read_task
+from tests.datasets.test_cifar10 import CONTENT as BATCHES
+from tests.datasets.test_cifar10 import Tiny as TinyCifar
+from tests.datasets.test_idx import CONTENT, FILES, IMAGES, idx, stem
+from tests.datasets.test_idx import Tiny as TinyIdx
+from tests.helpers.records import make_record
 
 quick = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -47,8 +47,8 @@ def tuning() -> Tuning:
     )  # fmt: skip
 
 
-def failure() -> Failure:
-    return Failure(
+def failure() -> FailureRecord:
+    return FailureRecord(
         cell=digest({"x": 1}), task="toy", rule="backprop", label="", seeds=[0], reason="no",
         configuration={"x": 1}, provenance={},
     )  # fmt: skip
@@ -233,7 +233,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from bioplaus.errors import RecordError
-from bioplaus.store import read_item
+from bioplaus.records.store import read_item
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 for name in sys.argv[1:]:

@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from _command import BIOPLAUS
-from _inline import InlineExecutor
-from _records import make_record
 from click.testing import CliRunner
-from test_bench import PLAIN, TUNED, bench, facts, suite_file
 
-from bioplaus import registry
-from bioplaus import store as store_module
-from bioplaus.bench import Place, expand
-from bioplaus.bench_work import Done, work
+from bioplaus.benchmark.driver import Spectator, drive
+from bioplaus.benchmark.jobs import CellJob, Job
+from bioplaus.benchmark.optuna_study import Study
+from bioplaus.benchmark.plan import Place, expand
+from bioplaus.benchmark.suite import read_suite
+from bioplaus.benchmark.work import Done, work
 from bioplaus.cli import main
-from bioplaus.drive import Spectator, drive
 from bioplaus.errors import RecordError
-from bioplaus.jobs import CellJob, Job
-from bioplaus.merge import merge
-from bioplaus.store import Store
-from bioplaus.study import Study
-from bioplaus.suite import read_suite
-from bioplaus.trainer import Progress
+from bioplaus.plugins import registry
+from bioplaus.records import store as store_module
+from bioplaus.records.merge import merge
+from bioplaus.records.store import Store
+from bioplaus.training.trainer import Progress
+from tests.benchmark.test_bench import PLAIN, TUNED, bench, facts, suite_file
+from tests.helpers.command import BIOPLAUS
+from tests.helpers.inline import InlineExecutor
+from tests.helpers.records import make_record
 
 R = TypeVar("R")
 
@@ -86,8 +86,8 @@ def nursery(suite: Path, results: Path, log: Path, count: int, killed: int) -> N
 def share(suite: Path, results: Path, log: Path, count: int, killed: int = 0) -> Counter[int]:
     """How so many processes ended; not forked from here, where autograd may have threads."""
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-        "from pathlib import Path; from test_many import nursery; "
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
+        "from pathlib import Path; from tests.test_many import nursery; "
         f"nursery(*map(Path, sys.argv[1:]), {count}, {killed})"
     )
     command = [sys.executable, "-c", code, str(suite), str(results), str(log)]
@@ -207,9 +207,9 @@ def test_the_first_writer_wins_and_damage_is_replaced(tmp_path: Path) -> None:
 
 def test_a_run_uses_the_record_that_was_first(tiny: Path, tmp_path: Path) -> None:
     """Another process publishes while this one trains: that record stays, and is shown."""
-    from bioplaus.execution import Execution
-    from bioplaus.experiment import plan
-    from bioplaus.runner import run_experiments
+    from bioplaus.experiments.experiment import plan
+    from bioplaus.running.run import run_experiments
+    from bioplaus.training.execution import Execution
 
     experiments = plan(["backprop"], str(tiny))
     import torch
@@ -244,7 +244,7 @@ def test_a_failure_that_another_met_meanwhile_is_not_tried_again(
             assert "backprop on tiny epochs=1: process" in reason
             claim.release()  # type: ignore[union-attr]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("bioplaus.drive._PAUSE_SECONDS", 0.0)
+                patch.setattr("bioplaus.benchmark.driver._PAUSE_SECONDS", 0.0)
                 bench(suite, tmp_path)
 
     drive([work(entry, place, done)], executor, OtherFails())
@@ -337,7 +337,7 @@ def test_a_folder_that_cannot_be_written_stops_before_training(tiny: Path, tmp_p
 
 
 def test_a_journal_that_is_gone_is_one_line(tmp_path: Path) -> None:
-    from bioplaus.search import LogUniform
+    from bioplaus.learning.search_space import LogUniform
 
     space = {"optimizer.lr": LogUniform(1e-4, 1e-2)}
     study = Study("key", space, {"optimizer.lr": 1e-3}, 3, tmp_path / "r" / "tuning.journal")

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bioplaus import registry, tasks
+from bioplaus import tasks
+from bioplaus.benchmark.jobs import CellJob
 from bioplaus.cli import main
 from bioplaus.errors import BioplausError, ConfigError, PluginError
-from bioplaus.experiment import plan
-from bioplaus.jobs import CellJob
-from bioplaus.plugin_file import add_rules
+from bioplaus.experiments.experiment import plan
+from bioplaus.plugins import registry
+from bioplaus.plugins.from_file import add_rules
 from bioplaus.scaffold import KINDS, write_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -114,7 +115,7 @@ BROKEN: list[tuple[str, Callable[[str], str], str]] = [
 def test_a_broken_file_is_one_clear_line(
     file: Path, name: str, change: Callable[[str], str], message: str
 ) -> None:
-    from bioplaus.plugin_file import add_rules
+    from bioplaus.plugins.from_file import add_rules
 
     broken = file.parent / name
     broken.write_text(change(file.read_text()))
@@ -244,7 +245,7 @@ def test_a_tuning_takes_a_rule_from_a_file(file: Path, tiny: Path, tmp_path: Pat
 UNPICKLE = """
 import pickle, sys
 job = pickle.load(sys.stdin.buffer)
-from bioplaus import registry
+from bioplaus.plugins import registry
 print(job.title, registry.find("rule", "my-rule").checksum)
 print(registry.load("rule", "my-rule") is type(job.experiment.rule))
 """

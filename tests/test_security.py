@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _records import make_record
 
-from bioplaus import registry
+from bioplaus.benchmark.suite import read_suite
 from bioplaus.datasets.cifar10 import Cifar10
 from bioplaus.datasets.fashion_mnist import FashionMnist
 from bioplaus.datasets.idx import IdxDataset
 from bioplaus.datasets.mnist import Mnist
 from bioplaus.errors import BioplausError
-from bioplaus.merge import merge
-from bioplaus.records import ResultSet
+from bioplaus.plugins import registry
+from bioplaus.records.merge import merge
+from bioplaus.records.schema import ResultSet
+from bioplaus.records.store import Store
 from bioplaus.reports.text import csv_field
-from bioplaus.store import Store
-from bioplaus.suite import read_suite
-from bioplaus.task import read_task
+from bioplaus.tasks.task import read_task
+from tests.helpers.records import make_record
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = [p for part in ("bioplaus", "rules", "datasets", "reports") for p in

@@ -1,73 +1,8 @@
-"""The command line: arguments in, text out, no logic. Nothing heavy is imported here."""
+"""The command line: arguments in, text out, no logic. Nothing heavy is imported here.
 
-from __future__ import annotations
+May import everything of the core: see docs/design.md.
+"""
 
-import os
-import sys
-from typing import Any
+from bioplaus.cli.commands import main
 
-import click
-
-from bioplaus.cli.bench import bench
-from bioplaus.cli.catalogue import list_group, show
-from bioplaus.cli.check import check
-from bioplaus.cli.compare import compare
-from bioplaus.cli.new import new
-from bioplaus.cli.report import report
-from bioplaus.cli.run import run
-from bioplaus.cli.share import merge, verify
-from bioplaus.cli.speed import speed
-from bioplaus.cli.tune import tune
-from bioplaus.errors import BioplausError
-from bioplaus.interruption import Terminated, handled
-
-# a thread that waits in a busy loop takes the core from the one it waits for, wherever another
-# program wants a core too; OpenMP reads this when torch is loaded
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-class _Commands(click.Group):
-    """Turns a user's mistakes into one line, and Ctrl-C into the conventional exit status."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with handled():
-                return super().invoke(ctx)
-        except BioplausError as error:
-            if os.environ.get("BIOPLAUS_TRACEBACK"):
-                raise
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
-            sys.exit(130)
-        except Terminated as termination:
-            click.echo(
-                "Terminated. What was finished is saved; the same command goes on from there.",
-                err=True,
-            )
-            sys.exit(termination.code)
-
-
-@click.group(
-    cls=_Commands,
-    epilog="Start with `bioplaus run --rule gaitprop`. "
-    "BIOPLAUS_TRACEBACK=1 shows where an error arose.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.version_option(package_name="bioplaus", message="bioplaus %(version)s")
-def main() -> None:
-    """Benchmark biologically plausible learning rules against backprop, and each other."""
-
-
-main.add_command(run)
-main.add_command(bench)
-main.add_command(tune)
-main.add_command(speed)
-main.add_command(list_group)
-main.add_command(show)
-main.add_command(report)
-main.add_command(check)
-main.add_command(new)
-main.add_command(compare)
-main.add_command(merge)
-main.add_command(verify)
+__all__ = ["main"]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
     NumberType,
@@ -22,11 +21,12 @@ from bioplaus.cli.report import DEFAULT_FORMAT, rendered
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
-    from bioplaus.bench import Benchmark, Place
-    from bioplaus.bench_work import Done
-    from bioplaus.store import Store
+    from bioplaus.benchmark.plan import Benchmark, Place
+    from bioplaus.benchmark.work import Done
+    from bioplaus.records.store import Store
 
 
 @click.command(short_help="Run a suite: rules x tasks x seeds, tuned on equal terms.")
@@ -103,9 +103,9 @@ def bench(
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch and data ..."):
-        from bioplaus.bench import Place, expand
-        from bioplaus.store import Store
-        from bioplaus.suite import read_suite
+        from bioplaus.benchmark.plan import Place, expand
+        from bioplaus.benchmark.suite import read_suite
+        from bioplaus.records.store import Store
 
         add_files(plugins)
         benchmark = expand(read_suite(suite))
@@ -150,10 +150,10 @@ def _run(
     asked: Workers,
     max_replicas: int | None,
 ) -> tuple[Done, Place]:
-    from bioplaus.bench import Place
-    from bioplaus.bench_work import Done, work
+    from bioplaus.benchmark.driver import drive
+    from bioplaus.benchmark.plan import Place
+    from bioplaus.benchmark.work import Done, work
     from bioplaus.cli.progress import BenchDisplay
-    from bioplaus.drive import drive
 
     done = Done()
     try:
@@ -172,7 +172,7 @@ def _run(
 
 
 def _write(done: Done, place: Place, form: str, output: str | None, html: str | None) -> None:
-    from bioplaus.files import write_atomically
+    from bioplaus.system.atomic_files import write_atomically
 
     results = done.of(place.store.read_all())
     for line in results.damaged:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bioplaus import registry, suites, tasks
+from bioplaus import suites, tasks
 from bioplaus.errors import UnknownNameError
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -44,7 +45,7 @@ def list_tasks(rule: str | None) -> None:
         names = tasks.names()
     else:
         from bioplaus.api import get_rule
-        from bioplaus.experiment import supported_tasks
+        from bioplaus.experiments.experiment import supported_tasks
 
         names = [task.name for task in supported_tasks([get_rule(rule)])]
     _print_rows([(name, tasks.description(name), tasks.source(name)) for name in names])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bioplaus import registry
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     from bioplaus.testing import Check
@@ -35,7 +35,7 @@ def add_files(files: tuple[str, ...]) -> list[str]:
     """The names of the rules that the files define, registered."""
     if not files:
         return []
-    from bioplaus.plugin_file import add_rules
+    from bioplaus.plugins.from_file import add_rules
 
     return [name for file in files for name in add_rules(file)]
 

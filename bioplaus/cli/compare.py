@@ -14,8 +14,8 @@ import click
 from bioplaus.cli.options import format_option, results_option
 
 if TYPE_CHECKING:
-    from bioplaus.contrast import Contrast
-    from bioplaus.statistics import Difference
+    from bioplaus.analysis.pairwise import Contrast
+    from bioplaus.analysis.statistics import Difference
 
 LEGEND = (
     "Difference of mean test accuracies in points, with its 95 % interval for that task alone; "
@@ -44,9 +44,9 @@ def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: s
 
     A seed that diverged counts as accuracy 0.
     """
-    from bioplaus.comparison import boards
-    from bioplaus.contrast import contrasts
-    from bioplaus.store import Store
+    from bioplaus.analysis.boards import boards
+    from bioplaus.analysis.pairwise import contrasts
+    from bioplaus.records.store import Store
 
     found = Store(results).read_all(tasks=tasks)
     for line in found.damaged:
@@ -74,7 +74,7 @@ COLUMNS = ("Task", "Difference", "95 % interval", "P(better)", "95 % interval", 
 
 def _cells(compared: Sequence[Contrast]) -> list[list[str]]:
     """What people read, one row per task and one for all of them."""
-    from bioplaus.contrast import over_all, pairing, verdict
+    from bioplaus.analysis.pairwise import over_all, pairing, verdict
 
     rows = []
     for c in compared:

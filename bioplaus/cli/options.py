@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bioplaus import registry
+from bioplaus.plugins import registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 

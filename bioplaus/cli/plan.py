@@ -12,9 +12,9 @@ from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 
 if TYPE_CHECKING:
-    from bioplaus.bench import Benchmark, Left, Place
+    from bioplaus.benchmark.plan import Benchmark, Left, Place
     from bioplaus.cli.workers import Workers
-    from bioplaus.records import Record
+    from bioplaus.records.schema import Record
 
 
 def show_plan(
@@ -25,9 +25,9 @@ def show_plan(
     gpus_per_node: int | None,
 ) -> None:
     """What is left of each cell, and how long all of it may take."""
-    from bioplaus.bench import left
-    from bioplaus.estimate import in_words, seconds, speeds, total
-    from bioplaus.executor import Setup, room_here
+    from bioplaus.benchmark.estimate import in_words, seconds, speeds, total
+    from bioplaus.benchmark.executor import Setup, room_here
+    from bioplaus.benchmark.plan import left
 
     lefts = left(benchmark, place)
     records = place.store.read_all().records if place.store.folder.is_dir() else []
@@ -66,9 +66,9 @@ def _show_simulation(
     gpus_per_node: int | None,
 ) -> None:
     """Time, utilisation and critical path on so many machines."""
-    from bioplaus.estimate import in_words, setups, speeds, waves
-    from bioplaus.jobs import usable_cores
-    from bioplaus.schedule import simulate
+    from bioplaus.benchmark.estimate import in_words, setups, speeds, waves
+    from bioplaus.benchmark.simulate import simulate
+    from bioplaus.system.processes import usable_cores
 
     each = jobs or gpus_per_node or usable_cores()
     known, setup = speeds(records), setups(records)

@@ -18,12 +18,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bioplaus.benchmark.driver import RETRIES, Spectator
+from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.cli.words import count
-from bioplaus.drive import RETRIES, Spectator
-from bioplaus.experiment import Experiment
-from bioplaus.records import Record, Trial
-from bioplaus.steps import Step, Work
-from bioplaus.trainer import Progress as Where
+from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.schema import Record, Trial
+from bioplaus.training.trainer import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
 
@@ -154,7 +154,7 @@ class BenchDisplay(Spectator):
             self._bar.update(row, visible=False)
         self._bar.__exit__(kind, error, trace)
 
-    def progressed(self, step: Step, progress: Where) -> None:
+    def progressed(self, step: JobStep, progress: Where) -> None:
         """The bar of a job appears when it starts to train."""
         if not self._console.is_terminal:
             return
@@ -167,7 +167,7 @@ class BenchDisplay(Spectator):
             note=_note(progress),
         )
 
-    def lost(self, step: Step, reason: str, again: int) -> None:
+    def lost(self, step: JobStep, reason: str, again: int) -> None:
         """One line for each worker that was lost."""
         self._line(step, f"{reason}; trying again ({again} of {RETRIES})")
 
@@ -177,12 +177,12 @@ class BenchDisplay(Spectator):
             self._told.add(reason)
             self._bar.console.print(reason, markup=False, highlight=False, soft_wrap=True)
 
-    def ended(self, step: Step, result: Any, reason: str | None) -> None:
+    def ended(self, step: JobStep, result: Any, reason: str | None) -> None:
         """One line for each job."""
         outcome = f"failed: {reason}" if reason is not None else _result(result)
         self._line(step, f"{step.job.title}: {outcome}")
 
-    def _line(self, step: Step, text: str) -> None:
+    def _line(self, step: JobStep, text: str) -> None:
         """In the place of its bar."""
         if id(step) in self._rows:
             self._bar.remove_task(self._rows.pop(id(step)))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.options import format_option, output_option, results_option
 from bioplaus.errors import BioplausError, RecordError
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
-    from bioplaus.records import ResultSet
-    from bioplaus.report import Report
+    from bioplaus.analysis.report import Report
+    from bioplaus.records.schema import ResultSet
 
 
 DEFAULT_FORMAT = "table"
@@ -34,8 +34,8 @@ def report(
     Accuracies in csv and json are fractions. Damaged records are named on standard error
     and left out.
     """
-    from bioplaus.garbage import collection_paused
-    from bioplaus.store import Store
+    from bioplaus.records.store import Store
+    from bioplaus.system.gc_pause import collection_paused
 
     if output is None and on_terminal() and not registry.load("report", form).for_terminals:
         raise BioplausError(f"{form} is a file to open, not text to read here; add -o board.{form}")
@@ -56,7 +56,7 @@ def report(
         return
     from pathlib import Path
 
-    from bioplaus.files import write_atomically
+    from bioplaus.system.atomic_files import write_atomically
 
     write_atomically(Path(output), text.encode())
     click.echo(f"Wrote {output}", err=True)

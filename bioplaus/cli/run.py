@@ -7,7 +7,6 @@ from typing import Literal
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.check import plugin_option, with_files
 from bioplaus.cli.options import (
     NumberType,
@@ -21,6 +20,7 @@ from bioplaus.cli.options import (
 from bioplaus.cli.report import rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
+from bioplaus.plugins import registry
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
@@ -102,15 +102,15 @@ def run(
 
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
-        from bioplaus.environment import device_name, resolve_device
-        from bioplaus.execution import Execution
-        from bioplaus.experiment import Experiment, plan
-        from bioplaus.logger import Loggers
-        from bioplaus.records import ResultSet
-        from bioplaus.runner import run_experiments
-        from bioplaus.settings import parse_assignments
-        from bioplaus.store import Store
-        from bioplaus.trainer import Progress
+        from bioplaus.experiments.experiment import Experiment, plan
+        from bioplaus.experiments.settings import parse_assignments
+        from bioplaus.records.schema import ResultSet
+        from bioplaus.records.store import Store
+        from bioplaus.running.logger import Loggers
+        from bioplaus.running.run import run_experiments
+        from bioplaus.system.device import device_name, resolve_device
+        from bioplaus.training.execution import Execution
+        from bioplaus.training.trainer import Progress
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)

@@ -19,7 +19,7 @@ def merge(folders: tuple[str, ...], into: str) -> None:
     Nothing is overwritten and no source is changed. Where two files of one name state
     different results, the one in --into stays, the other is named, and the status is 1.
     """
-    from bioplaus.merge import merge as join
+    from bioplaus.records.merge import merge as join
 
     done = join([Path(folder) for folder in folders], Path(into))
     for line in done.damaged:
@@ -51,9 +51,9 @@ def verify(record: str, alone: bool) -> None:
 
     with Console(stderr=True).status("Loading torch ..."):
         from bioplaus.cli.progress import TrainingDisplay
-        from bioplaus.store import read_record
-        from bioplaus.verify import experiment_of
-        from bioplaus.verify import verify as check
+        from bioplaus.records.store import read_record
+        from bioplaus.running.verify import experiment_of
+        from bioplaus.running.verify import verify as check
 
     made = read_record(Path(record))
     experiment, _ = experiment_of(made)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.options import (
     CountsType,
     compile_option,
@@ -17,11 +16,12 @@ from bioplaus.cli.options import (
     precision_option,
     set_option,
 )
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bioplaus.speed import Row
+    from bioplaus.speed.measure import Row
 
 
 _WIDTH = 92
@@ -73,18 +73,18 @@ def speed(
     for name in rules:
         registry.find("rule", name)
     if plot is not None:
-        from bioplaus.speed_plot import require
+        from bioplaus.speed.plot import require
 
         require(plot)
     from rich.console import Console
 
     status = Console(stderr=True)
     with status.status("Loading torch ..."):
-        from bioplaus.environment import device_name, resolve_device
-        from bioplaus.execution import Execution
-        from bioplaus.experiment import plan
-        from bioplaus.settings import parse_assignments
-        from bioplaus.speed import measure
+        from bioplaus.experiments.experiment import plan
+        from bioplaus.experiments.settings import parse_assignments
+        from bioplaus.speed.measure import measure
+        from bioplaus.system.device import device_name, resolve_device
+        from bioplaus.training.execution import Execution
 
     where = resolve_device(device)
     settings = parse_assignments(assignments)
@@ -119,7 +119,7 @@ def speed(
             "machine's measured limits allow (docs/performance.md)."
         )
     if plot is not None:
-        from bioplaus.speed_plot import draw
+        from bioplaus.speed.plot import draw
 
         draw(rows, plot)
         click.echo(f"Wrote {plot}", err=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.options import (
     results_option,
@@ -16,11 +15,12 @@ from bioplaus.cli.options import (
 )
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
-    from bioplaus.bench import Entry
-    from bioplaus.records import Tuning
-    from bioplaus.store import Store
+    from bioplaus.benchmark.plan import Entry
+    from bioplaus.records.schema import Tuning
+    from bioplaus.records.store import Store
 
 
 @click.command(short_help="Choose a rule's settings on a task's validation split.")
@@ -73,12 +73,12 @@ def tune(
 
     with Console(stderr=True).status("Loading torch and data ..."):
         from bioplaus.api import get_rule
-        from bioplaus.bench import Entry
-        from bioplaus.experiment import choose_task
-        from bioplaus.records import TuningBudget
-        from bioplaus.settings import parse_assignments
-        from bioplaus.store import Store
-        from bioplaus.task import read_task
+        from bioplaus.benchmark.plan import Entry
+        from bioplaus.experiments.experiment import choose_task
+        from bioplaus.experiments.settings import parse_assignments
+        from bioplaus.records.schema import TuningBudget
+        from bioplaus.records.store import Store
+        from bioplaus.tasks.task import read_task
 
         base = read_task(task) if task else choose_task([get_rule(rule)])
         settings = parse_assignments(assignments)
@@ -98,10 +98,10 @@ def tune(
 
 
 def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tuning:
-    from bioplaus.bench import Place
-    from bioplaus.bench_work import tuned
+    from bioplaus.benchmark.driver import drive
+    from bioplaus.benchmark.plan import Place
+    from bioplaus.benchmark.work import tuned
     from bioplaus.cli.progress import BenchDisplay
-    from bioplaus.drive import drive
 
     found: list[Tuning] = []
     try:

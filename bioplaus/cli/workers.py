@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bioplaus import registry
 from bioplaus.cli.options import device_option, executor_option, jobs_option
+from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
-    from bioplaus.executor import Executor
+    from bioplaus.benchmark.executor import Executor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ class Workers:
 
     def open(self) -> Executor:
         """The executor; ConfigError for what it cannot do."""
-        from bioplaus.executor import Setup
+        from bioplaus.benchmark.executor import Setup
 
         setup = Setup(self.jobs, self.device, self.timeout or None, self.address)
         opened: Executor = registry.load("executor", self.executor).open(setup)

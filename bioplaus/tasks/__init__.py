@@ -9,9 +9,9 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from bioplaus import registry
 from bioplaus.errors import ConfigError, PluginError
-from bioplaus.toml_file import parse_toml
+from bioplaus.plugins import registry
+from bioplaus.system.toml_files import parse_toml
 
 DEFAULT = "digits-square"
 

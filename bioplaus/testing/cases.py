@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from bioplaus.layers import Params
-from bioplaus.network import Network
-from bioplaus.replicas import NoiseSource, Rule, cast, unstack
-from bioplaus.rule import Batch, State, Update
-from bioplaus.streams import Stream
+from bioplaus.learning.batching import NoiseSource, Rule, cast, unstack
+from bioplaus.learning.rule import Batch, State, Update
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.networks import random_batch, random_params
 
 Options = dict[str, object]

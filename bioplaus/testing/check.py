@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bioplaus.network import Network
-from bioplaus.replicas import Rule
+from bioplaus.learning.batching import Rule
+from bioplaus.network.network import Network
 from bioplaus.testing.cases import Case, cases
 from bioplaus.testing.failures import explained
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from bioplaus.layers import Params
-from bioplaus.rule import Update
+from bioplaus.learning.rule import Update
+from bioplaus.network.layer import Params
 
 EXACT = 1e-12
 """Relative tolerance in float64 of what holds exactly, up to rounding."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from bioplaus import registry
-from bioplaus.network import Network
-from bioplaus.replicas import Rule
+from bioplaus.learning.batching import Rule
+from bioplaus.network.network import Network
+from bioplaus.plugins import registry
 from bioplaus.testing.cases import Case
 from bioplaus.testing.check import Check, scoped
 from bioplaus.testing.failures import Skip

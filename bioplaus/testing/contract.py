@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from bioplaus.layers import Params
-from bioplaus.replicas import batched_predict, batched_update
-from bioplaus.rule import State, Update
-from bioplaus.streams import Stream
+from bioplaus.learning.batching import batched_predict, batched_update
+from bioplaus.learning.rule import State, Update
+from bioplaus.network.layer import Params
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import BATCH, REPLICAS, Case, Inputs, copied, replica, stacked
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import EXACT, distance, identical, rel

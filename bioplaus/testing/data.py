@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
-from bioplaus import registry
-from bioplaus.dataset import Dataset, Split, SplitName
-from bioplaus.task import Task, read_task
+from bioplaus.plugins import registry
+from bioplaus.tasks.dataset import Dataset, Split, SplitName
+from bioplaus.tasks.task import Task, read_task
 from bioplaus.testing.failures import require
 
 

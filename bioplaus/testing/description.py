@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from bioplaus.errors import BioplausError, UnknownNameError
-from bioplaus.optim import OptimizerSpec
-from bioplaus.profile import Citation, Plausibility
-from bioplaus.rule import LearningRule, RuleConfig
-from bioplaus.streams import Stream
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility
+from bioplaus.learning.rule import LearningRule, RuleConfig
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import Case, variants
 from bioplaus.testing.check import check
 from bioplaus.testing.failures import require

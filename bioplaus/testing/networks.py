@@ -8,15 +8,15 @@ from math import prod
 
 import torch
 
-from bioplaus.activations import Identity, parse_activation
-from bioplaus.dataset import Split
-from bioplaus.layers import Dense, Layer, Params, Tower
-from bioplaus.losses import Loss, get_loss
-from bioplaus.network import Network
-from bioplaus.pooling import Flatten, MaxPool2d
-from bioplaus.rule import Batch
-from bioplaus.spatial import Conv2d
-from bioplaus.streams import Stream
+from bioplaus.learning.rule import Batch
+from bioplaus.network.activations import Identity, parse_activation
+from bioplaus.network.conv import Conv2d
+from bioplaus.network.layer import Dense, Layer, Params, Tower
+from bioplaus.network.losses import Loss, get_loss
+from bioplaus.network.network import Network
+from bioplaus.network.pooling import Flatten, MaxPool2d
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.tasks.dataset import Split
 
 LAYERS: dict[str, type[Dense]] = {layer.kind: layer for layer in (Dense, Tower)}
 

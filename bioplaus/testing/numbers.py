@@ -14,22 +14,22 @@ from torch.func import grad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
-from bioplaus.cost import count
-from bioplaus.dataset import Split
-from bioplaus.environment import PRECISIONS, suitable_threads
 from bioplaus.errors import UnsupportedError
-from bioplaus.experiment import choose_task
-from bioplaus.layers import Params
-from bioplaus.probes import AlignmentProbe
-from bioplaus.replicas import NoiseSource, Rule, stacked_initial, unstack
-from bioplaus.rule import Batch, State
-from bioplaus.stepper import Budget
-from bioplaus.task import Task, TaskData, prepare
+from bioplaus.experiments.experiment import choose_task
+from bioplaus.learning.alignment import AlignmentProbe
+from bioplaus.learning.batching import NoiseSource, Rule, stacked_initial, unstack
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.layer import Params
+from bioplaus.system.device import PRECISIONS, suitable_threads
+from bioplaus.tasks.dataset import Split
+from bioplaus.tasks.task import Task, TaskData, prepare
 from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
-from bioplaus.trainer import Splits, Trainer
+from bioplaus.training.operation_count import count
+from bioplaus.training.stepper import Budget
+from bioplaus.training.trainer import Splits, Trainer
 
 FLOAT32 = 1e-4
 """Relative tolerance between float32 and float64, on well-conditioned weights."""

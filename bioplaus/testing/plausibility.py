@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from bioplaus.network import Network
-from bioplaus.profile_tests import DerivativeUse, Setting, derivative_use, weight_transport
-from bioplaus.profile_tests import WeightTransport as Shown
-from bioplaus.replicas import NoiseSource, Rule, unstack
-from bioplaus.rule import LayeredRule
-from bioplaus.streams import Stream
+from bioplaus.learning.batching import NoiseSource, Rule, unstack
+from bioplaus.learning.profile_measurements import (
+    DerivativeUse,
+    Setting,
+    derivative_use,
+    weight_transport,
+)
+from bioplaus.learning.profile_measurements import WeightTransport as Shown
+from bioplaus.learning.rule import LayeredRule
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.failures import Skip, require

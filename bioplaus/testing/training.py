@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import torch
 
-from bioplaus.layers import Params
-from bioplaus.optim import OptimizerSpec
-from bioplaus.outcome import Outcome
-from bioplaus.replicas import Rule, unstack
-from bioplaus.stepper import Budget
-from bioplaus.streams import Stream
+from bioplaus.learning.batching import Rule, unstack
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.network.layer import Params
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import identical, rel, worst
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
-from bioplaus.trainer import Splits, Trainer
+from bioplaus.training.seed_outcome import Outcome
+from bioplaus.training.stepper import Budget
+from bioplaus.training.trainer import Splits, Trainer
 
 CLOSE = 1e-10
 """Relative tolerance in float64 after fifty steps."""

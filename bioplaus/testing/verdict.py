@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bioplaus.network import Network
-from bioplaus.replicas import Rule
+from bioplaus.learning.batching import Rule
+from bioplaus.network.network import Network
 from bioplaus.testing import contract, description, numbers, plausibility, training
 from bioplaus.testing.check import Check, scoped
 from bioplaus.testing.failures import Failure, Skip

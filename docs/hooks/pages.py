@@ -13,7 +13,8 @@ from typing import Any
 from equations import docstring, inline
 from pydantic import BaseModel
 
-from bioplaus import records, registry
+from bioplaus.plugins import registry
+from bioplaus.records import schema as records
 
 RESULTS = Path(__file__).parents[1] / "results"
 

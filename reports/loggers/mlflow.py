@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bioplaus.errors import BioplausError
-from bioplaus.logger import Logger, curves
-from bioplaus.records import Record
+from bioplaus.records.schema import Record
+from bioplaus.running.logger import Logger, curves
 
 BATCH = 1000
 """Metrics that MLflow takes at once."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioplaus.errors import BioplausError
-from bioplaus.experiment import Experiment
-from bioplaus.logger import Logger, curves
-from bioplaus.records import Record
+from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.schema import Record
+from bioplaus.running.logger import Logger, curves
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -1,0 +1,91 @@
+"""How long a benchmark may take, from the speed that a results folder has seen."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from bioplaus.benchmark.optuna_study import FIRST_WAVE, LATER_WAVES
+from bioplaus.benchmark.plan import Left, Place
+from bioplaus.records.schema import Record
+
+Speeds = Mapping[tuple[str, str], float]
+"""(task, rule) -> seconds of one seed's epoch, evaluation included."""
+
+
+def speeds(records: Iterable[Record]) -> Speeds:
+    """The median over the records; seconds are shared equally by the seeds of a group."""
+    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        timing, epochs = record.timing, len(record.curves.test_accuracy)
+        if epochs:
+            spent = timing.group_train_seconds + timing.group_evaluation_seconds
+            seen[record.task, record.rule].append(spent / timing.group_size / epochs)
+    return {place: statistics.median(found) for place, found in seen.items()}
+
+
+def seconds(left: Left, known: Speeds) -> float | None:
+    """What is left of an entry, on one worker; None where its speed was never seen."""
+    entry = left.entry
+    speed = known.get((entry.task.name, entry.rule))
+    if speed is None:
+        return None
+    trials = entry.budget.seeds * entry.budget.epochs * left.trials if entry.budget else 0
+    return speed * (trials + len(left.seeds) * entry.base.task.epochs)
+
+
+def setups(records: Iterable[Record]) -> Speeds:
+    """(task, rule) -> seconds of tracing and compiling a step, the median over the records."""
+    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        seen[record.task, record.rule].append(record.timing.setup_seconds)
+    return {place: statistics.median(found) for place, found in seen.items()}
+
+
+def wave_sizes(trials: int) -> list[int]:
+    """How many trials of a tuning run at a time, wave after wave."""
+    rest = max(0, trials - FIRST_WAVE)
+    later = [LATER_WAVES] * (rest // LATER_WAVES) + [rest % LATER_WAVES]
+    return [size for size in (min(trials, FIRST_WAVE), *later) if size]
+
+
+def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[float]] | None:
+    """Seconds of each job of what is left of an entry, wave after wave; None for unknown.
+
+    Trials of a wave are taken to be of one structure, so that as many train together as the
+    device is quickest with.
+    """
+    from bioplaus.training.configurations import most_together
+    from bioplaus.training.execution import evenly
+
+    entry = left.entry
+    where = entry.task.name, entry.rule
+    if where not in known:
+        return None
+    pace, start = known[where], setup.get(where, 0.0)
+    found = []
+    if entry.budget and left.trials:
+        budget = entry.budget
+        together = max(1, most_together(entry.base, place.device) // budget.seeds)
+        for size in wave_sizes(left.trials):
+            jobs = [min(together, size - first) for first in range(0, size, together)]
+            found.append([start + n * budget.seeds * budget.epochs * pace for n in jobs])
+    groups = evenly(left.seeds, place.together(entry.base))
+    found.append([start + len(group) * entry.base.task.epochs * pace for group in groups])
+    return found
+
+
+def total(lefts: Sequence[Left], known: Speeds, slots: int) -> tuple[float, int]:
+    """Seconds on so many workers of all whose speed is known, and how many are not."""
+    found = [seconds(left, known) for left in lefts]
+    return sum(s for s in found if s is not None) / slots, found.count(None)
+
+
+def in_words(number: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`: no more digits than an estimate has."""
+    if number < 1:
+        return "1 s"
+    if number < 90:
+        return f"{number:.0f} s"
+    return f"{number / 60:.0f} min" if number < 5400 else f"{number / 3600:.1f} h"

@@ -1,0 +1,253 @@
+"""Jobs on a Ray cluster, or on a cluster of this machine alone.
+
+Every job is a Ray task; its records come back to the driver, which alone writes. Examples go
+into Ray's object store once, and from there to each node once. Ray tries nothing again by
+itself: what is lost is told as such, and tried again by who handed it out, who keeps count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost
+from bioplaus.benchmark.executors import ray_cluster, ray_worker
+from bioplaus.errors import BioplausError
+
+if TYPE_CHECKING:
+    from bioplaus.benchmark.executors.work import Kind
+    from bioplaus.benchmark.jobs import Job
+    from bioplaus.tasks.data_cache import Need
+    from bioplaus.tasks.task import Task
+    from bioplaus.training.trainer import Progress
+
+R = TypeVar("R")
+
+_TICK_SECONDS = 0.2
+
+
+@dataclass
+class _Ticket:
+    """A job that was submitted."""
+
+    number: int
+    job: Job[Any]
+    watch: Callable[[Progress], None]
+    future: Future[Any]
+    sign: float | None = None
+    """When it last gave a sign of life; None where it has not begun."""
+
+
+class RayExecutor(Executor):
+    """Nodes of a Ray cluster, one thread for each job."""
+
+    name: ClassVar[str] = "ray"
+
+    def __init__(
+        self,
+        slots: int = 0,
+        device: str = "auto",
+        timeout: float | None = STALL_SECONDS,
+        address: str | None = None,
+    ) -> None:
+        """slots: jobs in flight, 0 for what the cluster holds. ConfigError for no cluster."""
+        from bioplaus.system.processes import usable_cores
+
+        self._ray = ray = ray_cluster.load_ray()
+        self._owner = not ray.is_initialized()
+        if self._owner:
+            ray_cluster.connect(ray, address, slots or usable_cores())
+        try:
+            device = ray_cluster.device_of(ray, device)
+            super().__init__(slots or ray_cluster.room(ray, device), device)
+            self._gpu_memory = ray_cluster.smallest_gpu(ray) if device == "cuda" else 0
+            self._board = self._beside_driver(ray_worker.ProgressBoard)
+        except BaseException:
+            if self._owner:
+                ray.shutdown()
+            raise
+        self._perform = ray.remote(ray_worker.perform)
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._broken: BioplausError | None = None
+        self._count = 0
+        self._waiting: deque[_Ticket] = deque()
+        self._running: dict[Any, _Ticket] = {}
+        self._parts: dict[tuple[Task, str], Any] = {}
+        self._poll: Any = None
+        self._thread = threading.Thread(target=self._work, name="bioplaus-ray", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, setup: Setup) -> Self:
+        return cls(setup.jobs, setup.device, setup.timeout, setup.address)
+
+    def _beside_driver(self, kind: type) -> Any:
+        """An actor on the node of this process: it ends with it and with no other."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        node = self._ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        return self._ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
+
+    def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
+        future: Future[R] = Future()
+        with self._lock:
+            if self._broken is not None:
+                future.set_exception(self._broken)
+                return future
+            self._count += 1
+            self._waiting.append(_Ticket(self._count, job, watch, future))
+        self._wake.set()
+        return future
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            while self._waiting:
+                self._waiting.popleft().future.cancel()
+        self._wake.set()
+        self._thread.join()
+        for reference, ticket in self._running.items():
+            self._cancel(reference)
+            ticket.future.set_exception(WorkerLost(f"{ticket.job.title}: stopped"))
+        self._running.clear()
+        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to clear up
+            self._ray.kill(self._board)
+        if self._owner:
+            self._ray.shutdown()
+
+    def _work(self) -> None:
+        """The only thread that talks to Ray from here on."""
+        try:
+            while not self._closed:
+                self._wake.clear()
+                self._launch()
+                self._collect()
+                self._read_board()
+        except Exception as error:  # the cluster is gone: no job can tell anything more
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._give_up(BioplausError(f"the Ray cluster is out of reach: {reason}"))
+
+    def _launch(self) -> None:
+        while len(self._running) < self.slots and not self._closed:
+            with self._lock:
+                if not self._waiting:
+                    return
+                ticket = self._waiting.popleft()
+            if not ticket.future.set_running_or_notify_cancel():
+                continue
+            try:
+                reference = self._start(ticket)
+            except (BioplausError, pickle.PicklingError, AttributeError, TypeError) as error:
+                ticket.future.set_exception(JobError(f"{ticket.job.title}: {error}"))
+            else:
+                self._running[reference] = ticket
+
+    def _start(self, ticket: _Ticket) -> Any:
+        job, need = ticket.job, ticket.job.need()
+        resources = job.resources()
+        gpus = 0.0
+        if resources.gpu_bytes is not None:
+            gpus = ray_cluster.gpu_fraction(resources.gpu_bytes, self._gpu_memory)
+        task = self._perform.options(
+            num_cpus=resources.cpus, num_gpus=gpus, max_retries=0, name=job.title
+        )
+        parts = [] if need is None else self._shared(need)
+        origin = ray_worker.Origin(os.getcwd(), list(sys.argv))
+        payload = pickle.dumps((job, need))
+        return task.remote(payload, parts, self._board, ticket.number, origin)
+
+    def _shared(self, need: Need) -> list[Any]:
+        """References to the data, put where all can take them when they were first needed."""
+        from bioplaus.benchmark.executors.shipping import pack_test, pack_training
+        from bioplaus.tasks.data_cache import load
+        from bioplaus.tasks.task import TaskData
+
+        kinds = ["training", "test"] if need.test else ["training"]
+        if not all((need.content, kind) in self._parts for kind in kinds):
+            data = load(need)
+            if (need.content, "training") not in self._parts:
+                self._parts[need.content, "training"] = self._ray.put(pack_training(data))
+            if isinstance(data, TaskData):
+                self._parts[need.content, "test"] = self._ray.put(pack_test(data))
+        return [self._parts[need.content, kind] for kind in kinds]
+
+    def _collect(self) -> None:
+        """Whatever has come back, after a tick at most."""
+        references = list(self._running)
+        if not references:
+            self._wake.wait(_TICK_SECONDS)
+            return
+        found, _ = self._ray.wait(references, timeout=_TICK_SECONDS)
+        if found:
+            found, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in found:
+            ticket = self._running.pop(reference)
+            try:
+                kind, content = self._ray.get(reference)
+            except self._ray.exceptions.RayError as error:
+                ticket.future.set_exception(
+                    ray_cluster.error_of(self._ray, ticket.job.title, error)
+                )
+            else:
+                _settle(ticket.future, kind, content)
+
+    def _read_board(self) -> None:
+        """Pass on progress; a worker that has given no sign of life for too long is ended."""
+        if self._poll is None:
+            self._poll = self._board.take.remote()
+        if not self._ray.wait([self._poll], timeout=0)[0]:
+            return
+        news, now = self._ray.get(self._poll), time.monotonic()
+        self._poll = None
+        for reference, ticket in list(self._running.items()):
+            if ticket.number in news:
+                ticket.sign = now
+                progress = news[ticket.number]
+                if progress is not None:
+                    ticket.watch(progress)
+            elif self._is_late(ticket, now):
+                del self._running[reference]
+                self._cancel(reference)
+                reason = f"no progress for {self._timeout:g} s, so its worker was ended"
+                ticket.future.set_exception(WorkerLost(f"{ticket.job.title}: {reason}"))
+
+    def _is_late(self, ticket: _Ticket, now: float) -> bool:
+        if ticket.sign is None or self._timeout is None:
+            return False
+        return now - ticket.sign > self._timeout
+
+    def _cancel(self, reference: Any) -> None:
+        with contextlib.suppress(Exception):  # it may have ended meanwhile
+            self._ray.cancel(reference, force=True)
+
+    def _give_up(self, error: BioplausError) -> None:
+        with self._lock:
+            self._broken = error
+            lost = [*self._running.values(), *self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+        for ticket in lost:
+            if not ticket.future.cancelled():
+                ticket.future.set_exception(error)
+
+
+def _settle(future: Future[Any], kind: Kind, content: Any) -> None:
+    if kind == "done":
+        future.set_result(content)
+    else:
+        future.set_exception((WorkerLost if kind == "lost" else JobError)(content))

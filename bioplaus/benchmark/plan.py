@@ -1,0 +1,187 @@
+"""A benchmark: the cells of a suite, and what of it is missing.
+
+A cell is one rule, fully configured, on one task. Its records are the cache: what has one
+is not run again. Where the suite tunes, a cell's configuration is chosen first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bioplaus.benchmark.optuna_study import Study
+from bioplaus.benchmark.suite import Suite, TaskEntry
+from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
+from bioplaus.errors import DataError, RecordError, UnsupportedError
+from bioplaus.experiments.experiment import Experiment, configure
+from bioplaus.records.schema import Tuning, TuningBudget
+from bioplaus.records.store import Store, read_tuning
+from bioplaus.running.seed_records import SeedRecords
+from bioplaus.tasks.data_cache import load_data
+from bioplaus.tasks.task import Task, TaskData, read_task
+from bioplaus.training.configurations import most_together
+
+JOURNAL = "tuning.journal"
+"""The file in a results folder where trials are kept, unless another storage is named."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things run and are kept."""
+
+    store: Store
+    device: str = "cpu"
+    storage: str | None = None
+    max_replicas: int | None = None
+    """Seeds of a cell in one job at most; None for as many as are quicker together than apart."""
+
+    def study(self, plan: TuningPlan) -> Study:
+        """The trials of a plan, from the storage."""
+        storage = self.storage or self.store.folder / JOURNAL
+        return Study(plan.key, plan.space, plan.start, plan.budget.trials, storage)
+
+    def together(self, experiment: Experiment) -> int:
+        """How many seeds of an experiment one job trains at most."""
+        return self.max_replicas or most_together(experiment, self.device.partition(":")[0])
+
+
+@dataclass
+class Entry:
+    """One rule on one task, as a suite asks for it: tuned first, where it says so."""
+
+    rule: str
+    task: Task
+    data: TaskData
+    settings: dict[str, object]
+    precision: str
+    seeds: Sequence[int]
+    budget: TuningBudget | None
+
+    @cached_property
+    def base(self) -> Experiment:
+        """The experiment before any tuning."""
+        return configure(self.rule, self.task, self.settings, self.precision)
+
+    @property
+    def title(self) -> str:
+        """A few words for people."""
+        return f"{self.rule} on {self.task.name} {self.base.label}".rstrip()
+
+    @cached_property
+    def tuning(self) -> TuningPlan | None:
+        """How it is tuned, if it is."""
+        if self.budget is None:
+            return None
+        settings = {k: v for k, v in self.settings.items() if k != "task.epochs"}
+        return plan_tuning(self.rule, self.task, settings, self.budget, self.data, self.precision)
+
+    def chosen(self, store: Store) -> dict[str, object] | None:
+        """The settings that an earlier tuning chose, {} without tuning; None where none has."""
+        if self.tuning is None:
+            return {}
+        found = self.tuned_before(store)
+        return None if found is None else found.chosen
+
+    def tuned_before(self, store: Store) -> Tuning | None:
+        """What came of an earlier tuning; None where there was none."""
+        assert self.tuning is not None
+        try:
+            return read_tuning(store.tuning_path(self.task.name, self.rule, self.tuning.key))
+        except RecordError:
+            return None
+
+    def cell(self, store: Store, chosen: dict[str, object]) -> SeedRecords:
+        """The records of the configuration with those settings."""
+        experiment = configure(self.rule, self.task, {**self.settings, **chosen}, self.precision)
+        return SeedRecords(experiment, store, experiment.configuration(self.data))
+
+
+@dataclass(frozen=True)
+class Left:
+    """What of an entry is still to run."""
+
+    entry: Entry
+    trials: int
+    seeds: tuple[int, ...]
+
+
+@dataclass
+class Benchmark:
+    """A suite's entries, and what of it cannot run."""
+
+    suite: Suite
+    entries: list[Entry] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """What cannot run and why, one line each."""
+
+
+def expand(suite: Suite) -> Benchmark:
+    """Every rule on every task, checked in full before anything runs.
+
+    Data that are missing, and rules that cannot train a task's network, are skipped and
+    named; a mistake in the suite raises.
+    """
+    benchmark = Benchmark(suite)
+    missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
+    unread: dict[str, str] = {}
+    for entry in suite.tasks:
+        task, common = _task(entry, suite)
+        changed = task.updated(common) if common else task
+        if changed.dataset not in unread:
+            try:
+                data = load_data(changed)
+            except DataError as error:
+                unread[changed.dataset] = str(error)
+        if changed.dataset in unread:
+            missing.setdefault(unread[changed.dataset], []).append(task.name)
+        else:
+            _add_rules(benchmark, suite, task, data, common)
+    benchmark.skipped[:0] = [f"{', '.join(names)}: {why}" for why, names in missing.items()]
+    return benchmark
+
+
+def _task(entry: TaskEntry, suite: Suite) -> tuple[Task, dict[str, object]]:
+    """The task as its file has it, and the fields that the suite changes."""
+    epochs = {} if suite.epochs is None else {"epochs": suite.epochs}
+    return read_task(entry.task), {**epochs, **entry.set}
+
+
+def _add_rules(
+    benchmark: Benchmark, suite: Suite, task: Task, data: TaskData, common: dict[str, object]
+) -> None:
+    changed = task.updated(common) if common else task
+    budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
+    for asked, _ in suite.rule_entries():
+        settings: dict[str, object] = {f"task.{name}": value for name, value in common.items()}
+        settings |= _quick(asked.rule) if suite.quick else {}
+        settings |= asked.set
+        entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
+        try:
+            _ = entry.base, entry.tuning
+        except UnsupportedError as error:
+            benchmark.skipped.append(str(error))
+        else:
+            benchmark.entries.append(entry)
+
+
+def _quick(rule: str) -> dict[str, object]:
+    from bioplaus.plugins import registry
+
+    return dict(registry.load("rule", rule).quick)
+
+
+def left(benchmark: Benchmark, place: Place) -> list[Left]:
+    """What is missing, in the order of the suite; changes nothing."""
+    found = []
+    for entry in benchmark.entries:
+        chosen = entry.chosen(place.store)
+        if chosen is None:
+            assert entry.budget is not None
+            found.append(Left(entry, entry.budget.trials, tuple(entry.seeds)))
+        else:
+            cell = entry.cell(place.store, chosen)
+            missing = tuple(s for s in entry.seeds if not cell.has(s, False))
+            if missing:
+                found.append(Left(entry, 0, missing))
+    return found

@@ -1,0 +1,136 @@
+"""Suites: which rules run on which tasks, with how many seeds and what tuning budget, as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from bioplaus import suites
+from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.plugins import registry
+from bioplaus.records.schema import TuningBudget
+from bioplaus.system.toml_files import parse_toml, read_toml
+
+ALL = "all"
+QUICK = "quick"
+MAX_SEEDS = 10_000
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RuleEntry(_Data):
+    """A rule with settings of its own: `{ rule = "gaitprop", set = { ortho = 0.05 } }`."""
+
+    rule: str = Field(description='a rule\'s name; "all" for every one that suits the task')
+    set: dict[str, Any] = Field({}, description="settings by name, as `--set` takes them")
+
+
+class TaskEntry(_Data):
+    """A task with changes: `{ task = "mnist-square", set = { validation = 5000 } }`."""
+
+    task: str = Field(description="a built-in task, or FILE.toml beside the suite")
+    set: dict[str, Any] = Field({}, description="fields of the task to change, as `task.FIELD`")
+
+
+class TuningSpec(_Data):
+    """The budget that every rule gets on every task."""
+
+    trials: int = Field(ge=1, description="configurations tried, the default one included")
+    seeds: int = Field(1, ge=1, le=MAX_SEEDS, description="seeds of each trial")
+    epochs: int | None = Field(None, ge=1, description="of each trial; left out: the task's")
+
+    def budget(self, epochs: int) -> TuningBudget:
+        """With the task's epochs where the suite names none."""
+        return TuningBudget(trials=self.trials, seeds=self.seeds, epochs=self.epochs or epochs)
+
+
+def _entries(key: str) -> BeforeValidator:
+    """Names and tables alike become tables; one name stands for a list of it."""
+
+    def convert(value: object) -> object:
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple):
+            return value
+        return [{key: item} if isinstance(item, str) else item for item in listed]
+
+    return BeforeValidator(convert)
+
+
+def _seeds(value: object) -> object:
+    """5 is the first five seeds."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_SEEDS:
+            raise ValueError(f"between 1 and {MAX_SEEDS:,} seeds")
+        return list(range(value))
+    return value
+
+
+class Suite(_Data):
+    """A benchmark: rules x tasks x seeds; copy a built-in file to make your own."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
+    description: str = ""
+    rules: Annotated[list[RuleEntry], _entries("rule"), Field(min_length=1)]
+    tasks: Annotated[list[TaskEntry], _entries("task"), Field(min_length=1)]
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]],
+        BeforeValidator(_seeds),
+        Field(min_length=1, max_length=MAX_SEEDS, description="how many, or a list of them"),
+    ]
+    epochs: int | None = Field(None, ge=1, description="on every task; left out: the task's own")
+    precision: Literal["fp32", "tf32", "fp64"] = "fp32"
+    quick: bool = Field(False, description="each rule's own `quick` overrides apply")
+    tuning: TuningSpec | None = None
+
+    def rule_entries(self) -> list[tuple[RuleEntry, bool]]:
+        """Every rule with its settings, and whether it was asked for by name; "all" expanded."""
+        found: dict[str, tuple[RuleEntry, bool]] = {}
+        for entry in self.rules:
+            named = entry.rule != ALL
+            for rule in [entry.rule] if named else registry.names("rule"):
+                item = RuleEntry(rule=rule, set=entry.set)
+                key = f"{rule} {sorted(entry.set.items())}"
+                if named or key not in found:
+                    found[key] = item, named
+        return list(found.values())
+
+
+def read_suite(name_or_file: str) -> Suite:
+    """A built-in suite by name, or one of your own by its .toml file.
+
+    Task files in it are relative to the suite's folder. UnknownNameError or ConfigError.
+    """
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        text = read_toml(path, "suite file")
+        return _beside(path.parent, parse_suite(text, name_or_file))
+    if name_or_file not in suites.names():
+        hint = "; a suite of your own is given as FILE.toml"
+        raise UnknownNameError("suite", name_or_file, suites.names(), hint)
+    return parse_suite(suites.text(name_or_file), name_or_file)
+
+
+def parse_suite(text: str, where: str) -> Suite:
+    """A suite from the text of its file; ConfigError naming what is wrong and where."""
+    try:
+        suite = Suite.model_validate(parse_toml(text, where))
+    except ValidationError as error:
+        raise ConfigError(f"suite {where}: {validation_message(error)}") from None
+    for entry in suite.rules:
+        if entry.rule != ALL:
+            registry.find("rule", entry.rule)
+    return suite
+
+
+def _beside(folder: Path, suite: Suite) -> Suite:
+    tasks = [
+        entry.model_copy(update={"task": str(folder / entry.task)})
+        if entry.task.endswith(".toml")
+        else entry
+        for entry in suite.tasks
+    ]
+    return suite.model_copy(update={"tasks": tasks})

@@ -1,0 +1,192 @@
+"""The work of a benchmark: steps that tune and train what is missing, and keep what comes out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bioplaus.benchmark.jobs import CellJob
+from bioplaus.benchmark.plan import Entry, Place
+from bioplaus.benchmark.steps import JobStep, Work
+from bioplaus.benchmark.tuning import choose, tune, tuning_record
+from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning
+from bioplaus.records.store import read_failure
+from bioplaus.running.seed_records import SeedRecords
+from bioplaus.running.taking_turns import claimed
+from bioplaus.system.device import provenance
+from bioplaus.training.checkpoint import remove_checkpoints
+from bioplaus.training.execution import evenly
+
+
+@dataclass
+class Done:
+    """What became of a benchmark."""
+
+    records: list[Record] = field(default_factory=list)
+    reused: int = 0
+    failures: list[FailureRecord] = field(default_factory=list)
+
+    def of(self, found: ResultSet) -> ResultSet:
+        """What of a folder's content this benchmark is about."""
+        cells = {r.cell for r in self.records} | {f.cell for f in self.failures}
+        return ResultSet(
+            [r for r in found.records if r.cell in cells],
+            [t for t in found.tunings if t.cell in cells],
+            found.damaged,
+            [f for f in found.failures if f.cell in cells],
+        )
+
+
+def work(entry: Entry, place: Place, done: Done) -> Work:
+    """All that an entry takes: yields steps to run, and is resumed when they have run.
+
+    Says `Later` where another process is at work on it.
+    """
+    chosen = entry.chosen(place.store)
+    if chosen is None:
+        found: list[Tuning] = []
+        try:
+            yield from tuned(entry, place, found)
+        except RecordError:
+            raise  # what cannot be kept need not be trained
+        except BioplausError as error:
+            _fail(entry.cell(place.store, {}), entry.seeds, str(error), place, done)
+            return
+        chosen = found[0].chosen
+        _forget_failure(entry.cell(place.store, {}))
+    yield from _train(entry.cell(place.store, chosen), entry.seeds, place, done)
+
+
+def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
+    """The tuning of an entry, written when it is done and put into `found`.
+
+    Where it is there already, that one.
+    """
+    plan = entry.tuning
+    if plan is None:
+        raise ConfigError(f"{entry.title} is not to be tuned")
+    store = place.store
+    claim = store.tuning_claim(entry.task.name, entry.rule, plan.key)
+    with (yield from claimed(claim, store.claims, f"the tuning of {entry.title}")):
+        tuning = entry.tuned_before(store)
+        if tuning is None:
+            folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
+            study = place.study(plan)
+            trials = yield from tune(plan, study, place.device, folder)
+            cell = entry.cell(store, choose(trials).settings)
+            tuning = store.publish(
+                tuning_record(plan, trials, cell.digest, place.device, study.losses())
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+    found.append(tuning)
+
+
+def _train(cell: SeedRecords, seeds: Sequence[int], place: Place, done: Done) -> Work:
+    """The records of a cell: those that are there, and the rest from jobs.
+
+    A failure that another process met meanwhile is not tried again.
+    """
+    claims, before = cell.store.claims, _failure(cell)
+    if missing := cell.missing(seeds, False, False):
+        with (yield from claimed(cell.claim, claims, cell.title)):
+            failure = _failure(cell)
+            if failure is not None and failure != before and set(missing) <= set(failure.seeds):
+                done.failures.append(failure)
+            else:
+                yield from _train_claimed(cell, seeds, place, done)
+    else:
+        claims.tidy(cell.claim)
+        _reuse(cell, seeds, done)
+
+
+def _reuse(cell: SeedRecords, seeds: Sequence[int], done: Done) -> list[Record]:
+    there = [cell.read(seed) for seed in sorted(seeds)]
+    done.records += there
+    done.reused += len(there)
+    return there
+
+
+def _train_claimed(cell: SeedRecords, seeds: Sequence[int], place: Place, done: Done) -> Work:
+    missing = cell.missing(seeds, False, False)
+    there = _reuse(cell, sorted(set(seeds) - set(missing)), done)
+    failed: dict[int, str] = {}  # seed -> why
+
+    def step(group: tuple[int, ...], wanted: frozenset[int]) -> JobStep:
+        def keep(records: list[Record]) -> None:
+            for record in records:
+                if record.seed in wanted:
+                    done.records.append(place.store.publish(record))
+
+        def fail(reason: str) -> None:
+            failed.update(dict.fromkeys(wanted, reason))
+
+        return JobStep(CellJob(cell.experiment, group, place.device, cell.folder), keep, fail)
+
+    groups = seed_groups(seeds, missing, there, place.together(cell.experiment))
+    if groups:
+        yield [step(group, wanted) for group, wanted in groups]
+    if failed:
+        reasons = dict.fromkeys(failed[seed] for seed in sorted(failed))
+        _fail(cell, sorted(failed), "; ".join(reasons), place, done)
+    else:
+        _forget_failure(cell)
+    if all(cell.has(s, False) for s in missing):
+        remove_checkpoints(cell.folder)
+
+
+def _failure(cell: SeedRecords) -> FailureRecord | None:
+    """Why the cell failed, if it did, as its file says."""
+    experiment = cell.experiment
+    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
+    try:
+        return read_failure(path)
+    except RecordError:
+        return None
+
+
+def _forget_failure(cell: SeedRecords) -> None:
+    """A cell that has succeeded has not failed."""
+    experiment = cell.experiment
+    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
+    path.unlink(missing_ok=True)
+
+
+def seed_groups(
+    seeds: Sequence[int], missing: Iterable[int], there: Iterable[Record], most: int
+) -> list[tuple[tuple[int, ...], frozenset[int]]]:
+    """Which seeds to train together, at most so many, and which of them to keep.
+
+    A seed whose group was being written when a run was killed trains with the same group
+    again, so that its record is the same to the last bit; and the groups of the others are
+    those of all the seeds, whichever are done.
+    """
+    left = set(missing)
+    groups = []
+    for record in there:
+        together = record.provenance.get("seeds_together")
+        again = left & set(together) if isinstance(together, list) else set()
+        if again:
+            groups.append((tuple(sorted(map(int, together or ()))), frozenset(again)))
+            left -= again
+    rest = (sorted(left.intersection(group)) for group in evenly(sorted(seeds), most))
+    return [*groups, *((tuple(group), frozenset(group)) for group in rest if group)]
+
+
+def _fail(cell: SeedRecords, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:
+    import torch
+
+    experiment = cell.experiment
+    failure = FailureRecord(
+        cell=cell.digest,
+        task=experiment.task.name,
+        rule=experiment.rule.name,
+        label=experiment.label,
+        seeds=list(seeds),
+        reason=reason,
+        configuration=cell.configuration,
+        provenance=provenance(torch.device(place.device), 1, seeds),
+    )
+    place.store.write(failure)
+    done.failures.append(failure)

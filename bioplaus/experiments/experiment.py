@@ -1,0 +1,176 @@
+"""An experiment is one rule, fully configured, on one task: everything but the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from bioplaus import tasks
+from bioplaus.errors import ConfigError, UnsupportedError
+from bioplaus.experiments.settings import Settings, sort_settings
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.network.network import Network
+from bioplaus.plugins import registry
+from bioplaus.records.schema import SCHEMA
+from bioplaus.system.device import PRECISIONS
+from bioplaus.tasks.task import Task, TrainingData, read_task
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result, but for the seed."""
+
+    task: Task
+    rule: Rule
+    optimizer: OptimizerSpec
+    aux_optimizer: OptimizerSpec | None
+    precision: str
+    label: str
+    """What differs from the defaults, for people."""
+
+    @cached_property
+    def network(self) -> Network:
+        """The network that the task prescribes."""
+        return self.task.build_network()
+
+    def configuration(self, data: TrainingData) -> dict[str, object]:
+        """What a record's key covers."""
+        return {
+            "schema": SCHEMA,
+            "task": self.task.content(),
+            "data": {"checksums": data.checksums, "sizes": data.sizes(), "scale": data.scale},
+            "rule": self.rule.name,
+            "rule_version": self.rule.version,
+            "options": self.rule.config.model_dump(mode="json"),
+            "optimizer": self.optimizer.model_dump(mode="json", exclude_none=True),
+            "aux_optimizer": self.aux_optimizer
+            and self.aux_optimizer.model_dump(mode="json", exclude_none=True),
+            "epochs": self.task.epochs,
+            "precision": self.precision,
+            # an installed rule raises its version when results change; a file just changes
+            **({"rule_sha256": self.rule_file.checksum} if self.rule_file else {}),
+        }
+
+    @property
+    def rule_file(self) -> registry.Plugin | None:
+        """The file that the rule was taken from, None for one that is installed."""
+        plugin = registry.find("rule", self.rule.name)
+        return plugin if plugin.checksum else None
+
+
+def plan(
+    rules: Sequence[str],
+    task: str | None = None,
+    *,
+    epochs: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    precision: str = "fp32",
+) -> list[Experiment]:
+    """The experiments asked for, checked in full before anything runs.
+
+    Raises UnknownNameError, ConfigError, PluginError or UnsupportedError.
+    """
+    if not rules:
+        raise ConfigError("name at least one rule")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision {precision!r}; choose {' or '.join(PRECISIONS)}")
+    classes: list[type[Rule]] = [registry.load("rule", name) for name in dict.fromkeys(rules)]
+    chosen = sort_settings(settings or {}, classes)
+    configured = [cls.configured(chosen.rules[cls.name]) for cls in classes]
+    base = read_task(task) if task else choose_task(configured)
+    changes = chosen.task | ({"epochs": epochs} if epochs is not None else {})
+    changed = base.updated(changes) if changes else base
+    experiments = [_experiment(changed, rule, chosen, precision, base) for rule in configured]
+    for experiment in experiments:
+        reason = experiment.rule.supports(experiment.network)
+        if reason:
+            raise UnsupportedError(
+                f"{experiment.rule.name} cannot train on {changed.name}: {reason}; "
+                f"`bioplaus list tasks --rule {experiment.rule.name}` names tasks that it can"
+            )
+    return experiments
+
+
+def configure(
+    rule: str, base: Task, settings: Mapping[str, object], precision: str = "fp32"
+) -> Experiment:
+    """One rule on a task with these settings, by the names that `--set` takes.
+
+    Raises UnknownNameError, ConfigError, PluginError or UnsupportedError.
+    """
+    cls: type[Rule] = registry.load("rule", rule)
+    chosen = sort_settings(settings, [cls])
+    task = base.updated(chosen.task) if chosen.task else base
+    experiment = _experiment(task, cls.configured(chosen.rules[rule]), chosen, precision, base)
+    reason = experiment.rule.supports(experiment.network)
+    if reason:
+        raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}")
+    return experiment
+
+
+def choose_task(rules: Sequence[Rule]) -> Task:
+    """The default task, or the first built-in one on its data that all these rules support."""
+    reasons: list[str] = []
+    dataset = read_task(tasks.DEFAULT).dataset
+    for task in supported_tasks(rules, reasons):
+        if task.dataset == dataset:
+            return task
+    raise UnsupportedError(
+        f"no built-in {dataset} task suits all of these rules; choose one with --task "
+        f"({'; '.join(reasons)})"
+    )
+
+
+def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> Iterable[Task]:
+    """The built-in tasks whose network all these rules can train; the others' reasons added."""
+    for name in tasks.names():
+        task = read_task(name)
+        network = task.build_network()
+        found = [f"{name}: {rule.name}: {why}" for rule in rules if (why := rule.supports(network))]
+        if not found:
+            yield task
+        elif reasons is not None:
+            reasons.extend(found)
+
+
+def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: Task) -> Experiment:
+    """Task default < the rule's recommendation < what was set."""
+    recommended = rule.optimizer_on(task.build_network()) or task.optimizer
+    optimizer = recommended.updated(chosen.optimizer)
+    own = rule.aux_optimizer
+    recommended_aux = optimizer if own == "same" else own
+    if chosen.aux_optimizer and recommended_aux is None:
+        raise ConfigError(f"{rule.name} as configured learns no auxiliary parameters to optimize")
+    aux_optimizer = recommended_aux and recommended_aux.updated(chosen.aux_optimizer)
+    differences = {
+        **_differences(rule.config, type(rule.config)()),
+        **_differences(optimizer, recommended, "optimizer."),
+        **_differences(aux_optimizer, recommended_aux, "aux_optimizer."),
+        **_differences(task.model_copy(update={"epochs": base.epochs}), base, "task."),
+        **({"epochs": task.epochs} if task.epochs != base.epochs else {}),
+        **({"precision": precision} if precision != "fp32" else {}),
+    }
+    file = registry.find("rule", rule.name)
+    if file.checksum:
+        differences["file"] = f"{Path(file.source).name}@{file.checksum[:8]}"
+    label = " ".join(f"{name}={value}" for name, value in differences.items())
+    return Experiment(task, rule, optimizer, aux_optimizer, precision, label)
+
+
+def _differences(
+    now: BaseModel | None, default: BaseModel | None, prefix: str = ""
+) -> dict[str, object]:
+    """The fields that are not at their defaults."""
+    if now is None or default is None:
+        return {}
+    defaults = default.model_dump(mode="json")
+    return {
+        prefix + name: value
+        for name, value in now.model_dump(mode="json").items()
+        if value != defaults[name]
+    }

@@ -1,0 +1,74 @@
+"""Probes: how a rule's update compares with the true gradient, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bioplaus.learning.batching import (
+    NoiseSource,
+    Rule,
+    batched_loss_grad,
+    batched_objective_grad,
+    batched_update,
+    unstack,
+)
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+
+Alignment = dict[str, dict[str, Tensor]]
+"""reference -> "cosine.1", "norm_ratio.1", ... -> one number per replica."""
+
+
+class AlignmentProbe:
+    """Cosine and norm ratio of the update and the gradient, on one fixed batch.
+
+    The update is without the rule's own regulariser; the gradient is autograd's, of the
+    forward network's loss, whatever the rule.
+    """
+
+    def __init__(
+        self, rule: Rule, net: Network, params: Params, batch: Batch, seeds: Sequence[int]
+    ) -> None:
+        self._net = net
+        self._batch = batch
+        self._update = batched_update(rule, net)
+        specs = rule.noise(net, batch.x.shape[0])
+        noise = NoiseSource(specs, seeds, batch.x.dtype, batch.x.device, purpose="probe noise")
+        self._noise = noise.at(0)
+        self._replicas = len(seeds)
+        self._references = {"loss": batched_loss_grad(net)}
+        if rule.objective(net, unstack(params, 0), batch) is not None:
+            self._references["objective"] = batched_objective_grad(rule, net)
+
+    def measure(self, params: Params, state: State) -> Alignment:
+        """Alignment of stacked replicas as they stand; changes nothing."""
+        copies = Batch(*(t.expand(self._replicas, *t.shape) for t in self._batch))
+        update = self._update(params, state, copies, self._noise).grads
+        return {
+            name: compare(self._net, update, gradient(params, self._batch))
+            for name, gradient in self._references.items()
+        }
+
+
+def compare(net: Network, update: Mapping[str, Tensor], reference: Params) -> dict[str, Tensor]:
+    """Per layer with weights, cosine and |update| / |reference|, each (R,); stacked inputs."""
+    result = {}
+    for l in range(net.depth):
+        ours, theirs = _flat(net.at(update, l)), _flat(net.at(reference, l))
+        if ours is None or theirs is None:
+            continue
+        norms = ours.norm(dim=-1), theirs.norm(dim=-1)
+        result[f"cosine.{l + 1}"] = (ours * theirs).sum(-1) / (norms[0] * norms[1])
+        result[f"norm_ratio.{l + 1}"] = norms[0] / norms[1]
+    return result
+
+
+def _flat(part: Params) -> Tensor | None:
+    """A layer's parameters as one vector per replica, in double precision."""
+    if not part:
+        return None
+    return torch.cat([tensor.flatten(1).double() for tensor in part.values()], dim=1)

@@ -1,0 +1,281 @@
+"""The learning-rule contract.
+
+A rule is a pure function of one network, one batch and the rule's own state; it
+returns an update for every parameter, in gradient sign, so that any torch optimizer
+applies it. It is written for one network: the harness trains many seeds at once by
+batching the rule with `torch.func.vmap`, and its author never sees that dimension.
+
+Pure means: inputs are not changed in place; no random calls (noise is declared and
+handed in); no host synchronisation (`.item()`, branches on data); a fixed number of
+iterations. Then vmap, tracing, CUDA graphs and compilation all work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.profile import Citation, Plausibility, Published
+from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
+from bioplaus.network.layer import Params, Shape
+from bioplaus.network.network import Network, Trace
+from bioplaus.numerics.random_streams import Stream
+
+RESERVED_OPTIONS = frozenset(
+    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
+)
+"""What `backward`, `Learner` and `alignment` mean something else by."""
+
+
+AuxOptimizer = OptimizerSpec | Literal["same"] | None
+"""Settings of its own, the network's ("same"), or none for a rule without `state.aux`."""
+
+
+class Batch(NamedTuple):
+    """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
+
+    x: Tensor
+    y: Tensor
+
+
+class State(NamedTuple):
+    """What a rule keeps between steps. Tensors only: vmap refuses anything else."""
+
+    aux: Params
+    """Auxiliary parameters learned through `aux_grads` and an optimizer of their own."""
+    memory: Params
+    """Everything else: fixed feedback weights, averages, approximate inverses."""
+
+
+class Update(NamedTuple):
+    """What one step of a rule returns."""
+
+    grads: Params
+    """The rule's stand-in for the loss gradient of every parameter, in gradient sign."""
+    penalty: Params
+    """Gradient of the rule's own regulariser, {} if none; left out of alignment probes."""
+    aux_grads: Params
+    """Gradients of `state.aux`, the same names."""
+    memory: Params
+    """The next `state.memory`, the same names, shapes and dtypes."""
+    metrics: dict[str, Tensor]
+    """Scalars, averaged over an epoch; always "loss"."""
+
+
+class NoiseSpec(NamedTuple):
+    """Random numbers that a rule wants at each step, drawn afresh by the harness."""
+
+    shape: Shape
+    kind: Literal["normal", "uniform"] = "normal"
+    """Standard normal, or uniform on (0, 1)."""
+
+
+class RuleConfig(BaseModel):
+    """Base of a rule's options: typed, described, validated, frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        reserved = RESERVED_OPTIONS & cls.model_fields.keys()
+        if reserved:
+            raise TypeError(f"{cls.__name__}: reserved option names {sorted(reserved)}")
+
+
+C = TypeVar("C", bound=RuleConfig)
+
+
+class LearningRule(ABC, Generic[C]):
+    """Turns the error at the output into an update for every parameter of a network."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[RuleConfig]] = RuleConfig
+    version: ClassVar[int] = 1
+    """Part of a record's key: raise it when results change."""
+    citation: ClassVar[Citation]
+    preset_of: ClassVar[str | None] = None
+    """The rule that this one is with other defaults; None for a rule of its own."""
+    refresh_every: ClassVar[int | None] = None
+    """Call `refresh` every so many steps; None for never."""
+    quick: ClassVar[Mapping[str, object]] = {}
+    """Options that make it cheaper, for suites that say `quick`; printed on the board."""
+    stackable: ClassVar[frozenset[str]] = frozenset()
+    """Options, numbers above 0, in which replicas that train together may differ: `init_state`
+    uses them as it likes, `update` in arithmetic alone, not in Python's branches or in code
+    that needs a float."""
+    mixes_examples: ClassVar[bool] = False
+    """Whether it can train layers in which the examples of a batch depend on each other: batch
+    normalisation. So it is where errors come down by the layers' `adjoint` alone."""
+    published: ClassVar[tuple[Published, ...]] = ()
+    """Results from the literature, each checked at its source."""
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @classmethod
+    def configured(cls, options: Mapping[str, object] | None = None) -> Self:
+        """The rule with these options; an unknown or bad one raises one clear line."""
+        options = options or {}
+        for option in options:
+            if option not in cls.Config.model_fields:
+                raise UnknownNameError(f"option of {cls.name}", option, cls.Config.model_fields)
+        try:
+            return cls(cls.Config.model_validate(options))  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise ConfigError(f"{cls.name}: {validation_message(error)}") from None
+
+    @property
+    @abstractmethod
+    def plausibility(self) -> Plausibility:
+        """The profile of this rule as configured."""
+
+    @property
+    def optimizer(self) -> OptimizerSpec | None:
+        """The optimizer recommended for the network, the paper's say; None for the task's."""
+        return None
+
+    def optimizer_on(self, net: Network) -> OptimizerSpec | None:
+        """`optimizer`, for a rule whose recommendation depends on the network or its loss."""
+        return self.optimizer
+
+    @property
+    def aux_optimizer(self) -> AuxOptimizer:
+        """The optimizer of `state.aux`: None where there is nothing in it to train."""
+        return None
+
+    def variant(self, step: int) -> Self:
+        """The rule that makes this step (from 0): itself, unless some steps do other work.
+
+        A rule has few variants, which agree in all but `update`; each is traced once.
+        """
+        return self
+
+    def adapted(self, metrics: Mapping[str, float]) -> Self:
+        """The rule for the next epoch, from each metric's largest mean over the replicas."""
+        return self
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The settings worth tuning, options or `optimizer.lr`: one to three of them.
+
+        By default the learning rate, a decade and a half each way of the recommended one.
+        """
+        return {"optimizer.lr": LEARNING_RATE}
+
+    def supports(self, net: Network) -> str | None:
+        """None where this rule can train the network, else the reason why it cannot.
+
+        A rule with reasons of its own asks `super().supports(net)` first.
+        """
+        if self.mixes_examples:
+            return None
+        mixing = (l for l, layer in enumerate(net.layers, start=1) if layer.mixes_examples)
+        for l in mixing:
+            return (
+                f"layer {l} normalises over the batch, so that examples depend on each other, and "
+                "this rule treats each by itself"
+            )
+        return None
+
+    def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
+        """The noise that `update` needs at each step."""
+        return {}
+
+    def init_state(self, net: Network, params: Params, stream: Stream) -> State:
+        """The state before the first step; drawn from `stream`, in float64 on the CPU."""
+        return State({}, {})
+
+    @abstractmethod
+    def update(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Update:
+        """One step's update from one batch. Pure; see the module's docstring."""
+
+    def predict(self, net: Network, params: Params, state: State, x: Tensor) -> Tensor:
+        """The trained network's output for x, (N, n_L); by default the forward pass."""
+        return net.output(params, x)
+
+    def refresh(
+        self, net: Network, params: Params, state: State, batch: Batch, stream: Stream
+    ) -> State:
+        """Work on the host every `refresh_every` steps, outside vmap, one network at a time."""
+        return state
+
+    def objective(self, net: Network, params: Params, batch: Batch) -> Tensor | None:
+        """The scalar this rule descends, where that is not the task's loss."""
+        return None
+
+
+class ForwardPass(NamedTuple):
+    """One batch's way up through one network: all that a layered rule works from."""
+
+    net: Network
+    params: Params
+    state: State
+    batch: Batch
+    trace: Trace
+    error: Tensor
+    """e_L, the gradient of each example's loss at the output h_L, (N, n_L)."""
+    noise: Params
+    shared: Any = None
+    """What `LayeredRule.shared` made of the rest."""
+
+
+class LayeredRule(LearningRule[C]):
+    """Rules that differ from backprop only in the post-synaptic vectors d_l.
+
+    Every layer learns from the batch means of d_l h_{l-1}^T and d_l.
+    """
+
+    @abstractmethod
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        """d_1 .. d_L for each example; d_l has the shape of layer l's pre-activation."""
+
+    def shared(self, fwd: ForwardPass) -> Any:
+        """Work that several of the hooks below need; they find it as `fwd.shared`."""
+        return None
+
+    def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
+        """The gradients from the deltas, by default the batch means of d_l h_{l-1}^T and d_l."""
+        return fwd.net.weight_grads(fwd.trace, deltas)
+
+    def penalty(self, fwd: ForwardPass) -> Params:
+        """Gradient of the rule's own regulariser; {} for none."""
+        return {}
+
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        """Gradients of `state.aux`, for rules that learn auxiliary parameters."""
+        return {}
+
+    def next_memory(self, fwd: ForwardPass) -> Params:
+        """The next `state.memory`, for rules whose memory changes."""
+        return fwd.state.memory
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        """Scalars to record beside the loss."""
+        return {}
+
+    def update(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Update:
+        trace = net.forward(params, batch.x)
+        output = trace[-1].output
+        error = net.loss.error(output, batch.y)
+        fwd = ForwardPass(net, params, state, batch, trace, error, noise)
+        fwd = fwd._replace(shared=self.shared(fwd))
+        deltas = self.deltas(fwd)
+        grads = self.weight_grads(fwd, deltas)
+        return Update(
+            grads=grads,
+            penalty=self.penalty(fwd),
+            aux_grads=self.aux_grads(fwd, deltas, grads),
+            memory=self.next_memory(fwd),
+            metrics={"loss": net.loss.value(output, batch.y), **self.metrics(fwd, deltas)},
+        )

@@ -1,0 +1,111 @@
+"""A network as data: a tuple of layers and a loss. Parameters are a flat dict beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from bioplaus.errors import ConfigError
+from bioplaus.network.layer import Init, Layer, LayerTrace, Params, Shape
+from bioplaus.network.losses import Loss
+from bioplaus.numerics.random_streams import Stream
+
+Trace = tuple[LayerTrace, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers 1..L and a loss on the first `classes` units of the last.
+
+    Parameters are named as in the equations, "1.weight" to "L.bias"; state that
+    mirrors them (feedback weights, say) uses the same names. Code counts from 0.
+    """
+
+    layers: tuple[Layer, ...]
+    loss: Loss
+    classes: int
+    initial: Init = field(default_factory=Init)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ConfigError("a network needs at least one layer")
+        for below, above in zip(self.layers, self.layers[1:], strict=False):
+            if below.out_shape != above.in_shape:
+                raise ConfigError(
+                    f"a layer gives {below.out_shape}, but the next reads {above.in_shape}"
+                )
+        if len(self.layers[-1].out_shape) != 1:
+            raise ConfigError(
+                f"the last layer gives the shape {self.layers[-1].out_shape}, not a vector: "
+                "end with a flatten or dense layer"
+            )
+        if self.classes > self.layers[-1].out_shape[0]:
+            raise ConfigError(
+                f"{self.layers[-1].out_shape[0]} output units cannot tell {self.classes} classes"
+            )
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers."""
+        return len(self.layers)
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of one example."""
+        return self.layers[0].in_shape
+
+    def widest_product(self) -> int:
+        """Multiply-adds of the costliest layer, for one example's forward pass."""
+        return max(layer.multiply_adds() for layer in self.layers)
+
+    def uniform_shapes(self, batch_size: int) -> dict[str, Shape]:
+        """Of the random numbers that a training step adds to the parameters, "2.uniform"."""
+        shapes = {f"{l}.uniform": k.uniform_shape(batch_size) for l, k in enumerate(self.layers, 1)}
+        return {name: shape for name, shape in shapes.items() if shape is not None}
+
+    def init(self, stream: Stream) -> Params:
+        """Initial parameters: float64, on the CPU, each layer from a stream of its own."""
+        parts = (layer.init(stream.at(l + 1), self.initial) for l, layer in enumerate(self.layers))
+        return self.join(parts)
+
+    def at(self, params: Mapping[str, Tensor], l: int) -> Params:
+        """Layer l's own part of parameters, or of anything named like them; l from 0."""
+        prefix = f"{l + 1}."
+        return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
+
+    def join(self, parts: Iterable[Mapping[str, Tensor]], first: int = 0) -> Params:
+        """One dict from the parts of layers first, first + 1, ...: the inverse of `at`."""
+        return {
+            f"{l + 1}.{name}": tensor
+            for l, part in enumerate(parts, first)
+            for name, tensor in part.items()
+        }
+
+    def forward(self, params: Params, x: Tensor) -> Trace:
+        """The forward pass with everything a rule may want of it; x (N, *in_shape)."""
+        trace = [self.step(params, 0, x)]
+        for l in range(1, self.depth):
+            trace.append(self.step(params, l, trace[-1].output))
+        return tuple(trace)
+
+    def step(self, params: Params, l: int, h: Tensor) -> LayerTrace:
+        """Layer l alone, from any activity h below it."""
+        return self.layers[l].trace(self.at(params, l), h)
+
+    def output(self, params: Params, x: Tensor) -> Tensor:
+        """h_L of a forward pass, (N, n_L)."""
+        h = x
+        for l, layer in enumerate(self.layers):
+            h = layer.activation(layer.forward(self.at(params, l), h)[0])
+        return h
+
+    def weight_grads(self, trace: Trace, deltas: Iterable[Tensor]) -> Params:
+        """The batch means of d_l h_{l-1}^T and d_l, from the d_l of all layers in order."""
+        triples = zip(self.layers, trace, deltas, strict=True)
+        return self.join(layer.weight_grad(step.residuals, d) for layer, step, d in triples)
+
+    def mean_loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+        """The loss as a function of the parameters, for autograd."""
+        return self.loss.value(self.output(params, x), y)

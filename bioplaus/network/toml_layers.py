@@ -1,0 +1,222 @@
+"""The layer tables of task files: each kind of layer with the fields that are its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from math import prod
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from bioplaus.errors import ConfigError, closest
+from bioplaus.network.activations import Activation, parse_activation
+from bioplaus.network.conv import Conv2d
+from bioplaus.network.layer import Dense, Layer, Shape, Tower
+from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
+from bioplaus.network.residual import Beside, Fork, joined
+
+MOST = 2**24
+"""Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
+
+
+class _Spec(BaseModel):
+    """One layer; its input is the layer below."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    reads_vectors: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, below: Shape) -> Layer:
+        """The layer on an input of that shape; ConfigError where it does not fit."""
+
+
+class _Active(_Spec):
+    """A layer with weights and an activation."""
+
+    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
+    bias: bool = True
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    @property
+    def function(self) -> Activation:
+        """The activation itself."""
+        return parse_activation(self.activation)
+
+
+class DenseSpec(_Active):
+    """All-to-all weights."""
+
+    type: Literal["dense"] = "dense"
+    units: int = Field(gt=0, le=MOST)
+    reads_vectors: ClassVar[bool] = True
+
+    def build(self, below: Shape) -> Layer:
+        return Dense(_width(self.type, below), self.units, self.function, self.bias)
+
+
+class TowerSpec(_Active):
+    """Square weights on the first units below (GAIT-prop)."""
+
+    type: Literal["tower"] = "tower"
+    units: int = Field(gt=0, le=MOST)
+    reads_vectors: ClassVar[bool] = True
+
+    def build(self, below: Shape) -> Layer:
+        return Tower(_width(self.type, below), self.units, self.function, self.bias)
+
+
+class Conv2dSpec(_Active):
+    """A convolution with a square kernel."""
+
+    type: Literal["conv2d"] = "conv2d"
+    channels: int = Field(gt=0, le=MOST)
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int = Field(1, gt=0, le=MOST)
+    padding: int = Field(0, ge=0, le=MOST)
+    reads: int | None = Field(
+        None, gt=0, le=MOST, description="only the first channels below are read; default all"
+    )
+
+    def build(self, below: Shape) -> Layer:
+        return Conv2d(
+            below,
+            self.channels,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.function,
+            self.bias,
+            self.reads,
+        )
+
+
+class MaxPool2dSpec(_Spec):
+    """The largest value of each square window."""
+
+    type: Literal["max_pool2d"] = "max_pool2d"
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
+
+    def build(self, below: Shape) -> Layer:
+        return MaxPool2d(below, self.kernel, self.stride)
+
+
+class AvgPool2dSpec(_Spec):
+    """The mean of each square window."""
+
+    type: Literal["avg_pool2d"] = "avg_pool2d"
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int | None = Field(None, gt=0, le=MOST, description="default: the kernel")
+
+    def build(self, below: Shape) -> Layer:
+        return AvgPool2d(below, self.kernel, self.stride)
+
+
+class FlattenSpec(_Spec):
+    """Images as vectors."""
+
+    type: Literal["flatten"] = "flatten"
+
+    def build(self, below: Shape) -> Layer:
+        return Flatten(below)
+
+
+class ResidualSpec(_Spec):
+    """Layers with a copy of their input carried past them and added to what they give."""
+
+    type: Literal["residual"] = "residual"
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    activation: str = Field("identity", description="of the sum")
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    def build(self, below: Shape) -> Layer:
+        """The end of the block, whose layers give the shape of its input again."""
+        return replace(joined(below, below), activation=parse_activation(self.activation))
+
+
+_KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual")
+
+
+def _with_type(table: object) -> object:
+    """A table without a type is a dense layer's."""
+    if not isinstance(table, dict):
+        return table
+    kind = table.get("type", "dense")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), _KINDS)}")
+    return {**table, "type": kind}
+
+
+LayerSpec = Annotated[
+    Annotated[
+        DenseSpec
+        | TowerSpec
+        | Conv2dSpec
+        | MaxPool2dSpec
+        | AvgPool2dSpec
+        | FlattenSpec
+        | ResidualSpec,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(_with_type),
+]
+ResidualSpec.model_rebuild()
+
+
+def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, ...]:
+    """The layers one upon the other; ConfigError naming the one that does not fit.
+
+    A network of vectors reads images flattened.
+    """
+    shape = (prod(in_shape),) if _first(specs).reads_vectors else in_shape
+    return tuple(_row(specs, shape, ())[0])
+
+
+def _row(
+    specs: tuple[LayerSpec, ...], shape: Shape, carried: tuple[int, ...]
+) -> tuple[list[Layer], Shape]:
+    """The layers on an input of that shape, beside what is carried past them, and their shape."""
+    layers: list[Layer] = []
+    for number, spec in enumerate(specs, 1):
+        below = shape
+        try:
+            if isinstance(spec, ResidualSpec):
+                layers.append(_beside(Fork(below), carried))
+                inner, shape = _row(spec.layers, below, (*carried, prod(below)))
+                layers += inner
+                joined(below, shape)
+            layer = spec.build(below)
+        except ConfigError as error:
+            raise ConfigError(f"layer {number} ({spec.type}): {error}") from None
+        shape = layer.out_shape
+        layers.append(_beside(layer, carried))
+    return layers, shape
+
+
+def _beside(layer: Layer, carried: tuple[int, ...]) -> Layer:
+    for units in reversed(carried):
+        layer = Beside(layer, units)
+    return layer
+
+
+def _first(specs: tuple[LayerSpec, ...]) -> LayerSpec:
+    return _first(specs[0].layers) if isinstance(specs[0], ResidualSpec) else specs[0]
+
+
+def _width(kind: str, below: Shape) -> int:
+    if len(below) != 1:
+        raise ConfigError(
+            f"a {kind} layer reads a vector, but the layer below gives the shape {below}: "
+            "put a flatten layer between them"
+        )
+    return below[0]

@@ -1,0 +1,271 @@
+"""Records: one self-contained JSON file for each (task, rule, configuration, seed).
+
+A record states facts and is never edited. Its key covers all that changes the result
+and nothing else: not the device, the threads, the seeds beside it or package versions,
+which stand under `provenance` and `timing`. Beside the records stand, as files of their
+own kinds, how a configuration was chosen (`Tuning`) and what did not run (`FailureRecord`).
+`bioplaus.records.store` reads and writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+
+from bioplaus.learning.profile import Published
+
+SCHEMA: Literal[1] = 1
+
+Number = Annotated[
+    float | None,
+    Field(strict=True),
+    BeforeValidator(lambda v: None if isinstance(v, float) and not math.isfinite(v) else v),
+]
+"""A float, or null where it is not finite or was not measured."""
+
+
+def _nulled(values: Any) -> Any:
+    """The list with null for what is not finite, in one call for all of it."""
+    if not isinstance(values, list | tuple):
+        return values
+    try:
+        if all(map(math.isfinite, values)):
+            return values
+    except (TypeError, OverflowError):
+        pass  # a null, or what the list's own check will name
+    return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
+
+
+Numbers = Annotated[
+    list[Annotated[float | None, Field(strict=True)]], FailFast(), BeforeValidator(_nulled)
+]
+"""A list of `Number`, checked as a whole: most of a record is such lists."""
+
+
+def _few(most: int) -> BeforeValidator:
+    """Checked before the entries are: of each bad one an error is kept, in a thousand bytes."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > most:
+            raise ValueError(f"{len(value)} entries, where {most} are the most")
+        return value
+
+    return BeforeValidator(check)
+
+
+_MANY = _few(10_000)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+"""A name that cannot leave its folder."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, content: Any) -> Any:
+        if isinstance(content, dict) and len(content) > 100:
+            raise ValueError(f"{len(content)} fields, most of them unknown")
+        return content
+
+
+class Curves(_Part):
+    """One number per epoch trained; null where it was not finite or not measured."""
+
+    metrics: Annotated[dict[str, Numbers], _MANY] = Field(
+        description="epoch means of what the rule reports at each step; always `loss`"
+    )
+    validation_accuracy: Numbers
+    test_accuracy: Numbers
+    alignment: Annotated[dict[str, Annotated[dict[str, Numbers], _MANY]], _few(10)] = Field(
+        description="reference (`loss`, `objective`) -> `cosine.L` and `norm_ratio.L` of layer "
+        "L's update against that gradient, on the probe batch, after each epoch"
+    )
+
+
+class Timing(_Part):
+    """Seconds of the whole group of seeds that trained together."""
+
+    group_train_seconds: float
+    group_evaluation_seconds: float
+    group_size: int
+    setup_seconds: float = Field(
+        0.0, description="tracing and compiling the step, in none of the others"
+    )
+    train_seconds: float = Field(description="this seed's share: the group's by its size")
+
+
+class Cost(_Part):
+    """What training took, counted from a step's operations where not said otherwise."""
+
+    forward_equivalents: Number = Field(
+        description="operations of a step by those of a forward pass over its batch"
+    )
+    step_flops: int | None = Field(
+        description="of one seed's step; a multiply-add is two, elementwise ones do not count"
+    )
+    peak_bytes: int | None = Field(
+        description="most memory of tensors at a time, all the seeds of the group together"
+    )
+    peak_measured: bool = Field(
+        description="by the device's allocator, or else counted: data, parameters, gradients, "
+        "optimizer state, the rule's state, and a step's intermediate results"
+    )
+
+
+class RuleCard(_Part):
+    """Facts on a rule as configured, for boards; no part of a record's key."""
+
+    summary: str
+    citation: dict[str, Any]
+    plausibility: dict[str, Any] = Field(description="the profile that the rule declares")
+    tested: dict[str, Any] = Field(
+        description="measured properties by the profile's names; `weight_transport` is "
+        "none, sign or exact: transpose and inverse are not told apart"
+    )
+    published: Annotated[list[Published], FailFast()] = []
+
+
+class _File(_Part):
+    """What a results folder holds: a kind of its own, with a schema."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    def to_json(self) -> str:
+        """Readable, with sorted keys and no NaN."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+class Record(_File):
+    """What one seed of one rule under one configuration did on one task."""
+
+    key: str = Field(description="digest of cell and seed: equal for runs that must be equal")
+    cell: str = Field(description="the key without the seed: the folder of sibling seeds")
+    task: Name = Field(description="the task's name")
+    rule: Name = Field(description="the rule's name")
+    seed: int = Field(ge=0, description="decides initial weights, batch order and noise")
+    label: str = Field(description="what differs from the defaults, for people; '' for nothing")
+    status: Literal["complete", "diverged"] = Field(
+        description="diverged: a parameter or the loss was not finite at the end of an epoch"
+    )
+    diverged_epoch: int | None = Field(None, description="the first such epoch, from 1")
+    configuration: dict[str, Any] = Field(
+        description="all that the key covers: task content, data, rule options, optimizers, ..."
+    )
+    train_loss: Number = Field(description="mean over the last epoch")
+    validation_accuracy: Number = Field(description="share of right answers after the last epoch")
+    test_accuracy: Number = Field(description="share of right answers after the last epoch")
+    curves: Curves = Field(description="the same and more, epoch by epoch")
+    timing: Timing = Field(description="how long it took")
+    cost: Cost | None = Field(None, description="operations and memory of a step")
+    card: RuleCard | None = Field(None, description="facts on the rule, for boards")
+    provenance: dict[str, Any] = Field(
+        description="the environment it was made in: what may differ between identical runs"
+    )
+
+
+class TuningBudget(_Part):
+    """What every rule gets: trials, seeds of each, epochs of each."""
+
+    trials: int = Field(ge=1)
+    seeds: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+
+class Trial(_Part):
+    """One configuration tried, on the training data less the validation split."""
+
+    number: int = Field(ge=0)
+    settings: dict[str, Any] = Field(description="setting -> value; {} is the default")
+    status: Literal["complete", "diverged", "failed"]
+    validation_accuracy: Number = Field(description="mean over seeds; a diverged seed counts 0")
+    seeds: Annotated[list[Number], FailFast()] = Field(
+        description="each seed's; null for one that diverged"
+    )
+    reason: str = Field("", description="why it failed")
+
+
+class Tuning(_File):
+    """How a rule's configuration on a task was chosen: on the validation split alone."""
+
+    key: str
+    task: Name
+    rule: Name
+    label: str
+    budget: TuningBudget
+    space: Annotated[dict[str, str], _MANY] = Field(
+        description="setting -> what values it may take, in words"
+    )
+    trials: Annotated[list[Trial], FailFast()]
+    chosen: dict[str, Any] = Field(description="setting -> value of the best trial")
+    cell: str = Field(description="the digest of the final configuration that it chose")
+    configuration: dict[str, Any] = Field(description="all that the key covers")
+    provenance: dict[str, Any]
+
+
+class FailureRecord(_File):
+    """A cell that raised instead of giving records."""
+
+    cell: str
+    task: Name
+    rule: Name
+    label: str
+    seeds: Annotated[list[int], FailFast()]
+    reason: str
+    configuration: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """All that a results folder holds: what a report is a function of."""
+
+    records: Sequence[Record]
+    """Sorted by task, rule, label, cell and seed."""
+    tunings: Sequence[Tuning] = ()
+    damaged: Sequence[str] = ()
+    """What could not be read, one line each."""
+    failures: Sequence[FailureRecord] = ()
+    """Cells that raised and have not succeeded since."""
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of canonical JSON: sorted keys, no blanks, floats as their shortest repr."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seed_key(cell: str, seed: int) -> str:
+    """A record's key, from its configuration's digest and its seed."""
+    return digest({"cell": cell, "seed": seed})
+
+
+def to_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One flat row per record, for a data frame."""
+    return [
+        {
+            "task": r.task,
+            "rule": r.rule,
+            "config": r.label,
+            "seed": r.seed,
+            "status": r.status,
+            "test_accuracy": r.test_accuracy,
+            "validation_accuracy": r.validation_accuracy,
+            "train_loss": r.train_loss,
+            "epochs": len(r.curves.test_accuracy),
+            "train_seconds": r.timing.train_seconds,
+            "cell": r.cell,
+            "key": r.key,
+        }
+        for r in records
+    ]

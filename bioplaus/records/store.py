@@ -1,0 +1,304 @@
+"""A results folder: records, tunings and failures as files, read and written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from bioplaus.errors import RecordError, shown
+from bioplaus.records.index import Index, stamps_of
+from bioplaus.records.schema import (
+    SCHEMA,
+    FailureRecord,
+    Record,
+    ResultSet,
+    Tuning,
+    digest,
+    seed_key,
+)
+from bioplaus.system.atomic_files import create, write_atomically
+from bioplaus.system.claims import CLAIM, Claims
+from bioplaus.system.gc_pause import collection_paused
+
+MAX_BYTES = 32 * 2**20
+"""Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
+INDEXED_FROM = 1000
+"""Files from which a folder is read through an index."""
+
+
+class MissingError(RecordError):
+    """A file that is not there; or no longer, in a folder that others work in."""
+
+
+_Item = TypeVar("_Item", Record, Tuning, FailureRecord)
+
+
+class Store:
+    """A results folder: `TASK/RULE/CELL/seed-0003.json`, and what stands beside that."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What this process is at work on, and others are."""
+        return Claims()
+
+    def cell_claim(self, task: str, rule: str, cell: str) -> Path:
+        """What to claim before that cell is trained."""
+        return self.folder / task / rule / cell[:16] / CLAIM
+
+    def tuning_claim(self, task: str, rule: str, key: str) -> Path:
+        """What to claim before that tuning is made."""
+        return self.folder / task / rule / f"{CLAIM}-tuning-{key[:16]}"
+
+    def checkpoints_of_tuning(self, task: str, rule: str, key: str) -> Path:
+        """A folder for the checkpoints of that tuning's trials."""
+        return self.folder / task / rule / f".tuning-{key[:16]}"
+
+    def path(self, task: str, rule: str, cell: str, seed: int) -> Path:
+        """Where that record is, or would be."""
+        return self.folder.joinpath(task, rule, cell[:16], f"seed-{seed:04d}.json")
+
+    def check_writable(self) -> None:
+        """RecordError where a record could not be written: better before a run than after."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise RecordError(
+                f"cannot write to the results folder {self.folder}: {error.strerror}; "
+                "choose another with --results DIR"
+            ) from None
+
+    def tuning_path(self, task: str, rule: str, key: str) -> Path:
+        """Where that tuning is, or would be."""
+        return self.folder / task / rule / f"tuning-{key[:16]}.json"
+
+    def failure_path(self, task: str, rule: str, cell: str) -> Path:
+        """Where that cell's failure is, or would be."""
+        return self.folder / task / rule / cell[:16] / "failure.json"
+
+    def place(self, item: Record | Tuning | FailureRecord) -> Path:
+        """Where this belongs."""
+        match item:
+            case Record():
+                return self.path(item.task, item.rule, item.cell, item.seed)
+            case Tuning():
+                return self.tuning_path(item.task, item.rule, item.key)
+            case FailureRecord():
+                return self.failure_path(item.task, item.rule, item.cell)
+
+    def write(self, item: _Item, *, replace: bool = False) -> Path:
+        """As `publish`; gives the path."""
+        self.publish(item, replace=replace)
+        return self.place(item)
+
+    def publish(self, item: _Item, *, replace: bool = False) -> _Item:
+        """Write it where nobody has yet; gives what stands there: this, or what was first.
+
+        A reader, or a crash, sees the whole file or none. A damaged file is replaced, a
+        failure by a later one, and with `replace` anything. RecordError where it cannot be
+        written.
+        """
+        path, content = self.place(item), item.to_json().encode()
+        if not replace and not isinstance(item, FailureRecord):
+            if create(path, content):
+                return item
+            with contextlib.suppress(RecordError):
+                there = self.read(path)
+                if isinstance(there, type(item)):
+                    return there
+        write_atomically(path, content)
+        return item
+
+    def read_all(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> ResultSet:
+        """All there is, of some rules and tasks only where given, and what was wrong with others.
+
+        Sorted by task, rule, label, cell and seed. A failure is left out once all its seeds
+        have records. RecordError for a folder that is not there. Treat it as read-only: what
+        records have in common they may share.
+        """
+        if not self.folder.is_dir():
+            raise RecordError(
+                f"there is no results folder {self.folder}; `bioplaus run` makes one, "
+                "or name another with --results DIR"
+            )
+        with collection_paused():
+            items = self._items(self._names(rules, tasks), whole=not (rules or tasks))
+            records = [i for i in items if isinstance(i, Record)]
+            tunings = [i for i in items if isinstance(i, Tuning)]
+            failures = [i for i in items if isinstance(i, FailureRecord)]
+            records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
+            tunings.sort(key=lambda t: (t.task, t.rule, t.key))
+            there = {(r.cell, r.seed) for r in records}
+        open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+        damaged = [i for i in items if isinstance(i, str)]
+        return ResultSet(records, tunings, damaged, sorted(open_, key=lambda f: (f.task, f.rule)))
+
+    def read(self, path: Path) -> Record | Tuning | FailureRecord:
+        """What a file in this folder holds; RecordError where it is damaged or out of place."""
+        item = read_item(path)
+        if self.place(item) != path:
+            raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
+        return item
+
+    def _items(
+        self, names: Sequence[str], whole: bool
+    ) -> list[Record | Tuning | FailureRecord | str]:
+        """What the files hold, or what is wrong with them; through an index where there are many.
+
+        `whole`: these are all files of the folder.
+        """
+        if len(names) < INDEXED_FROM:
+            return [i for name in names if (i := self._read_or_reason(name)) is not None]
+        index = Index(self.folder)
+        stamps = stamps_of(self.folder, names)
+        known = index.find(stamps)
+        unread = {name: self._read_or_reason(name) for name in names if name not in known}
+        rest = {name: item for name, item in unread.items() if item is not None}
+        index.update(
+            ((n, stamps[n], i) for n, i in rest.items() if n in stamps and isinstance(i, Record)),
+            there=stamps if whole else None,
+        )
+        return [*known.values(), *rest.values()]
+
+    def _read_or_reason(self, name: str) -> Record | Tuning | FailureRecord | str | None:
+        """What a file holds, or what is wrong with it; None where it is gone meanwhile."""
+        try:
+            return self.read(self.folder / name)
+        except MissingError:
+            return None
+        except RecordError as error:
+            return str(error)
+
+    def files(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> Iterator[Path]:
+        """Every file of a known kind, sorted, of some rules and tasks only where given."""
+        return (self.folder / name for name in self._names(rules, tasks))
+
+    def _names(self, rules: Sequence[str], tasks: Sequence[str]) -> list[str]:
+        """The same, relative to the folder: a path for each would cost more than its file."""
+        found = []
+        for task in _entries(self.folder, tasks):
+            for rule in _entries(task.path, rules):
+                for inner in _entries(rule.path):
+                    place = f"{task.name}/{rule.name}/{inner.name}"
+                    if fnmatchcase(inner.name, "tuning-*.json"):
+                        found.append(place)
+                        continue
+                    for file in _entries(inner.path):
+                        name = file.name
+                        if name == "failure.json" or fnmatchcase(name, "seed-*.json"):
+                            found.append(f"{place}/{name}")
+        return sorted(found, key=lambda name: name.split("/"))
+
+
+def _entries(folder: str | Path, wanted: Sequence[str] = ()) -> list[os.DirEntry[str]]:
+    """What is in a folder, of some names only where given; nothing where it is none to read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not wanted or entry.name in wanted]
+    except (NotADirectoryError, PermissionError, FileNotFoundError):
+        return []
+
+
+def read_item(path: Path) -> Record | Tuning | FailureRecord:
+    """What a file of a results folder holds, its kind by its name."""
+    if path.name.startswith("tuning-"):
+        return read_tuning(path)
+    return read_failure(path) if path.name == "failure.json" else read_record(path)
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file; RecordError naming the file and what is wrong with it."""
+    record = _read(path, Record)
+    cell = _digest(path, record)
+    if record.cell != cell or record.key != seed_key(cell, record.seed):
+        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
+    return record
+
+
+def read_tuning(path: Path) -> Tuning:
+    """The tuning in a file; RecordError as for a record."""
+    tuning = _read(path, Tuning)
+    if tuning.key != _digest(path, tuning):
+        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
+    return tuning
+
+
+def read_failure(path: Path) -> FailureRecord:
+    """The failure in a file; RecordError as for a record."""
+    failure = _read(path, FailureRecord)
+    if failure.cell != _digest(path, failure):
+        raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
+    return failure
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _read(path: Path, model: type[_M]) -> _M:
+    try:
+        content = _parsed(_bounded(path))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: skipped, {error.strerror}") from None
+    except OSError as error:
+        raise RecordError(f"{path}: skipped, {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
+    version = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise RecordError(
+            f"{path}: skipped, written by a newer bioplaus (schema {version}, this reads {SCHEMA})"
+        )
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = shown(".".join(map(str, first["loc"]))) or "record"
+        what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
+        raise RecordError(f"{path}: skipped, damaged ({what})") from None
+
+
+def _bounded(path: Path) -> bytes:
+    """The bytes of a file, and of nothing else: a pipe or a device may have no end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise RecordError(f"{path}: skipped, not a file")
+    with path.open("rb") as file:
+        content = file.read(min(status.st_size, MAX_BYTES) + 1)
+        if len(content) > status.st_size:  # it grows
+            content += file.read(MAX_BYTES + 1 - len(content))
+    if len(content) > MAX_BYTES:
+        raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
+    return content
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON, by the faster parser; what that refuses, the standard library's decides on."""
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return json.loads(text)
+
+
+def _digest(path: Path, item: Record | Tuning | FailureRecord) -> str:
+    try:
+        return digest(item.configuration)
+    except (ValueError, RecursionError):
+        raise RecordError(f"{path}: skipped, damaged (configuration: not canonical JSON)") from None

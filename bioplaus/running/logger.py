@@ -1,0 +1,88 @@
+"""The logger contract: somewhere else to follow runs, beside the records."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from bioplaus.experiments.experiment import Experiment
+from bioplaus.plugins import registry
+from bioplaus.records.schema import Record
+from bioplaus.training.trainer import Progress
+
+
+class Logger(ABC):
+    """Tells another program of runs, found through the entry points `bioplaus.loggers`.
+
+    Made once for a command. A logger imports what it needs in its constructor, and raises a
+    BioplausError that says what to install where that is missing.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where to write, for a logger that writes files; made if need be."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Where to look, for people: one line."""
+
+    def epoch(self, experiment: Experiment, epoch: int, means: dict[str, float]) -> None:
+        """While training: means over all seeds in training after an epoch, counted from 1."""
+        return None
+
+    @abstractmethod
+    def record(self, record: Record) -> None:
+        """A seed that is done, with all its curves."""
+
+    def close(self) -> None:
+        """Called once, after the last record."""
+        return None
+
+
+class Loggers:
+    """Several loggers as one; none is as good as any."""
+
+    def __init__(self, names: Iterable[str], folder: str | os.PathLike[str]) -> None:
+        self._all: list[Logger] = [
+            registry.load("logger", name)(Path(folder) / name) for name in dict.fromkeys(names)
+        ]
+        self._epochs: dict[int, int] = {}
+
+    @property
+    def where(self) -> list[str]:
+        """Where to look."""
+        return [logger.where for logger in self._all]
+
+    def progress(self, experiment: Experiment, progress: Progress) -> None:
+        """Told after every step; passes on the means of an epoch as soon as the next begins."""
+        before = self._epochs.get(id(experiment), 1)
+        if not self._all or progress.epoch == before:
+            return
+        self._epochs[id(experiment)] = progress.epoch
+        means = {"loss": progress.loss, "validation_accuracy": progress.validation_accuracy}
+        known = {name: value for name, value in means.items() if value is not None}
+        for logger in self._all:
+            logger.epoch(experiment, progress.epoch - 1, known)
+
+    def finish(self, records: Iterable[Record]) -> None:
+        """Pass on what is done, and close."""
+        for logger in self._all:
+            for record in records:
+                logger.record(record)
+            logger.close()
+
+
+def curves(record: Record) -> dict[str, list[float | None]]:
+    """A record's curves by flat names, one number per epoch: "loss", "alignment/loss/cosine.1"."""
+    flat = dict(record.curves.metrics)
+    flat["validation_accuracy"] = record.curves.validation_accuracy
+    flat["test_accuracy"] = record.curves.test_accuracy
+    for reference, numbers in record.curves.alignment.items():
+        flat |= {f"alignment/{reference}/{name}": curve for name, curve in numbers.items()}
+    return flat

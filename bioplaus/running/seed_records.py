@@ -1,0 +1,141 @@
+"""A cell: one rule, fully configured, on one task, and the records of its seeds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from bioplaus.errors import RecordError
+from bioplaus.experiments.experiment import Experiment
+from bioplaus.plugins import registry
+from bioplaus.records.rule_card import rule_card
+from bioplaus.records.schema import Cost, Curves, Record, Timing, digest, seed_key
+from bioplaus.records.store import Store, read_record
+from bioplaus.system.atomic_files import write_atomically
+from bioplaus.system.device import provenance
+from bioplaus.training.execution import cost
+from bioplaus.training.seed_outcome import Outcome
+from bioplaus.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class SeedRecords:
+    """The records of one experiment's seeds in a store."""
+
+    experiment: Experiment
+    store: Store
+    configuration: dict[str, object]
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.configuration)
+
+    def path(self, seed: int) -> Path:
+        return self.store.path(
+            self.experiment.task.name, self.experiment.rule.name, self.digest, seed
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        return self.path(0).parent
+
+    @property
+    def claim(self) -> Path:
+        """What to claim before it is trained."""
+        task, rule = self.experiment.task.name, self.experiment.rule.name
+        return self.store.cell_claim(task, rule, self.digest)
+
+    @property
+    def title(self) -> str:
+        """A few words for people."""
+        experiment = self.experiment
+        return f"{experiment.rule.name} on {experiment.task.name} {experiment.label}".rstrip()
+
+    def missing(self, seeds: Sequence[int], force: bool, weights: bool) -> list[int]:
+        """Which of the seeds to train."""
+        return [seed for seed in seeds if force or not self.has(seed, weights)]
+
+    def has(self, seed: int, weights: bool) -> bool:
+        """Whether that seed's record, and its weights if wanted, are there and sound."""
+        if weights and not self.path(seed).with_suffix(".pt").is_file():
+            return False
+        try:
+            return self.read(seed).key == seed_key(self.digest, seed)
+        except RecordError:
+            return False
+
+    def read(self, seed: int) -> Record:
+        """That seed's record; RecordError where there is none, or a damaged one."""
+        return read_record(self.path(seed))
+
+    def keep(
+        self, trainer: Trainer, weights: bool, kept: list[Record], replace: bool = False
+    ) -> None:
+        """Write every seed's record, and add what stands there then to `kept`.
+
+        RecordError where one cannot be written; all are added even so.
+        """
+        records = self.records(trainer)
+        try:
+            for i, outcome in enumerate(trainer.outcomes):
+                if weights:
+                    buffer = io.BytesIO()
+                    torch.save({k: v.clone() for k, v in outcome.params.items()}, buffer)
+                    path = self.path(outcome.seed).with_suffix(".pt")
+                    write_atomically(path, buffer.getvalue())
+                records[i] = self.store.publish(records[i], replace=replace)
+        finally:
+            kept += records
+
+    def records(self, trainer: Trainer) -> list[Record]:
+        """The facts on each seed that trained together."""
+        first = trainer.stepper.programs[0]
+        origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        if trainer.resumed_at:
+            origin["resumed_at_steps"] = trainer.resumed_at
+        if trainer.notes:
+            origin["notes"] = trainer.notes
+        origin["rule"] = registry.find("rule", self.experiment.rule.name).origin()
+        return [self._record(o, trainer, cost(trainer), origin) for o in trainer.outcomes]
+
+    def _record(
+        self, outcome: Outcome, trainer: Trainer, taken: Cost, origin: dict[str, object]
+    ) -> Record:
+        size = len(trainer.seeds)
+        lost = outcome.diverged_epoch is not None
+        return Record(
+            key=seed_key(self.digest, outcome.seed),
+            cell=self.digest,
+            task=self.experiment.task.name,
+            rule=self.experiment.rule.name,
+            seed=outcome.seed,
+            label=self.experiment.label,
+            status="diverged" if lost else "complete",
+            diverged_epoch=outcome.diverged_epoch,
+            configuration=self.configuration,
+            train_loss=outcome.metrics["loss"][-1],
+            validation_accuracy=outcome.validation_accuracy[-1],
+            test_accuracy=outcome.test_accuracy[-1],
+            curves=Curves(
+                metrics=outcome.metrics,
+                validation_accuracy=outcome.validation_accuracy,
+                test_accuracy=outcome.test_accuracy,
+                alignment=outcome.alignment,
+            ),
+            timing=Timing(
+                group_train_seconds=trainer.train_seconds,
+                group_evaluation_seconds=trainer.evaluation_seconds,
+                group_size=size,
+                setup_seconds=trainer.setup_seconds,
+                train_seconds=trainer.train_seconds / size,
+            ),
+            cost=taken,
+            card=rule_card(self.experiment.rule),
+            provenance=origin,
+        )

@@ -1,0 +1,164 @@
+"""Does a record reproduce? Its own configuration is run again and compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bioplaus.errors import BioplausError, ConfigError
+from bioplaus.experiments.experiment import Experiment
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.plugins import registry
+from bioplaus.records.schema import Record
+from bioplaus.records.store import Store
+from bioplaus.running.seed_records import SeedRecords
+from bioplaus.system.device import resolve_device
+from bioplaus.tasks.task import Task, TaskData
+from bioplaus.training.execution import Execution
+from bioplaus.training.groups import Observer, train_groups
+
+ROUNDING = {"fp32": 1e-3, "tf32": 1e-2, "fp64": 1e-9}
+"""How far the first epoch's loss may be off, relative, where only rounding differs: rounding
+is 6e-8, 5e-4 and 1e-16, and an epoch of a thousand steps multiplies it."""
+STANDARD_ERRORS = 4.0
+"""How far the accuracy after the last epoch may be off, in standard errors of the difference of
+two accuracies on that many test examples: by then rounding has made it another run."""
+SAME_FOR_BITS = ("device", "device_type", "threads", "seeds_together", "execution")
+"""Provenance that must agree before all bits are expected to."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out."""
+
+    reproduces: bool
+    exact: bool
+    """Whether every bit was expected to agree."""
+    reasons: list[str]
+    """What differs between the two runs' conditions, and then what differs in the results."""
+    again: Record
+
+
+def experiment_of(record: Record) -> tuple[Experiment, TaskData]:
+    """The experiment that a record's configuration describes, and its data.
+
+    Raises BioplausError where this installation cannot run it: another version of the rule,
+    other data, a rule or data set that is not there.
+    """
+    try:
+        content: dict[str, Any] = record.configuration
+        optimizer = OptimizerSpec.model_validate(content["optimizer"])
+        auxiliary = content["aux_optimizer"]
+        task = Task.model_validate(
+            {
+                **content["task"],
+                "name": record.task,
+                "epochs": content["epochs"],
+                "optimizer": content["optimizer"],
+            }
+        )
+        options, version = content["options"], content["rule_version"]
+        precision = content["precision"]
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"this record's configuration cannot be run: {reason}") from None
+    rule: Rule = registry.load("rule", record.rule).configured(options)
+    if rule.version != version:
+        raise ConfigError(
+            f"the record is of version {version} of {record.rule}; version {rule.version} is "
+            "installed: install the bioplaus that made it (see its provenance)"
+        )
+    spec = auxiliary and OptimizerSpec.model_validate(auxiliary)
+    experiment = Experiment(task, rule, optimizer, spec, precision, record.label)
+    return experiment, task.load_data()
+
+
+def verify(
+    record: Record, *, alone: bool = False, observe: Observer = lambda experiment, progress: None
+) -> Reproduction:
+    """Run one seed of a record again, with the seeds beside it unless `alone`, and compare.
+
+    Where device, threads, seeds trained together and torch are the record's, everything must
+    agree to the last bit; elsewhere within the tolerances of this module.
+    """
+    experiment, data = experiment_of(record)
+    cell = SeedRecords(experiment, Store("."), experiment.configuration(data))
+    if cell.digest != record.cell:
+        raise BioplausError(
+            f"{record.task}: the data here are not the record's, or this bioplaus describes the "
+            "configuration differently; nothing was run"
+        )
+    origin = record.provenance
+    device = resolve_device(str(origin.get("device_type", "cpu")))
+    together = origin.get("seeds_together")
+    group = [record.seed] if alone or not isinstance(together, list) else list(map(int, together))
+    compiled = origin.get("execution") == "compiled"
+    execution = Execution(device, "on" if compiled else "off", len(group))
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(origin.get("threads", before)))
+    try:
+        trainers = train_groups(experiment, data, group, execution, observe)
+        records = [r for trainer in trainers for r in cell.records(trainer)]
+    finally:
+        torch.set_num_threads(before)
+    again = next(r for r in records if r.seed == record.seed)
+    differences = conditions(record, again)
+    exact = not differences
+    found = (
+        different_bits(record, again) if exact else beyond_tolerance(record, again, len(data.test))
+    )
+    return Reproduction(not found, exact, [*differences, *found], again)
+
+
+def conditions(record: Record, again: Record) -> list[str]:
+    """What of the provenance keeps two runs from agreeing to the last bit."""
+    old, new = record.provenance, again.provenance
+    pairs = [(name, old.get(name), new.get(name)) for name in SAME_FOR_BITS]
+    pairs.append(("torch", _torch(old), _torch(new)))
+    return [f"{name} was {a}, is {b}" for name, a, b in pairs if a != b]
+
+
+def different_bits(record: Record, again: Record) -> list[str]:
+    """Every fact that is not the same."""
+    names = ("status", "diverged_epoch", "train_loss", "validation_accuracy", "test_accuracy")
+    found = [
+        f"{name} was {getattr(record, name)}, is {getattr(again, name)}"
+        for name in names
+        if getattr(record, name) != getattr(again, name)
+    ]
+    return found or ["the curves differ"] * (record.curves != again.curves)
+
+
+def beyond_tolerance(record: Record, again: Record, examples: int) -> list[str]:
+    """What is further off than rounding explains."""
+    if record.status != again.status:
+        return [f"status was {record.status}, is {again.status}"]
+    found = []
+    bound = ROUNDING[str(record.configuration["precision"])]
+    old, new = record.curves.metrics["loss"][0], again.curves.metrics["loss"][0]
+    if (old is None) != (new is None) or (old and new and abs(new - old) > bound * abs(old)):
+        found.append(f"the first epoch's loss was {old}, is {new}: more than {bound:g} of it off")
+    if record.test_accuracy is None or again.test_accuracy is None:
+        return found
+    allowed = accuracy_tolerance(record.test_accuracy, examples)
+    if abs(again.test_accuracy - record.test_accuracy) > allowed:
+        found.append(
+            f"the test accuracy was {record.test_accuracy:.4f}, is {again.test_accuracy:.4f}: "
+            f"more than {allowed:.4f} off"
+        )
+    return found
+
+
+def accuracy_tolerance(accuracy: float, examples: int) -> float:
+    """So many standard errors of a difference of two such accuracies, at least two examples."""
+    spread = math.sqrt(2 * accuracy * (1 - accuracy) / examples)
+    return max(STANDARD_ERRORS * spread, 2 / examples)
+
+
+def _torch(origin: dict[str, Any]) -> object:
+    packages = origin.get("packages")
+    return packages.get("torch") if isinstance(packages, dict) else None

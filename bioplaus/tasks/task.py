@@ -1,0 +1,178 @@
+"""Tasks: everything but the rule. Dataset, split, network, loss, optimizer and budget, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from bioplaus import tasks
+from bioplaus.errors import ConfigError, DataError, UnknownNameError, shown, validation_message
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.network.layer import Init, InitScheme, Shape
+from bioplaus.network.losses import get_loss
+from bioplaus.network.network import Network
+from bioplaus.network.toml_layers import LayerSpec, build_layers
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.plugins import registry
+from bioplaus.system.toml_files import parse_toml, read_toml
+from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkSpec(_Data):
+    """Layers from the input up, and how their weights start."""
+
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    init: InitScheme = "orthogonal"
+    gain: float = Field(1.0, gt=0)
+
+    def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
+        layers = build_layers(self.layers, in_shape)
+        return Network(layers, get_loss(loss), classes, Init(self.init, self.gain))
+
+
+class Task(_Data):
+    """A benchmark task; copy a built-in file to make your own."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
+    description: str = ""
+    dataset: str
+    validation: int = Field(0, ge=0, description="training examples held out; 0 for none")
+    loss: Literal["mse", "cross_entropy"]
+    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    optimizer: OptimizerSpec
+    network: NetworkSpec
+
+    def content(self) -> dict[str, object]:
+        """All that decides a result: what a record's key covers of the task."""
+        return self.model_dump(
+            mode="json", exclude={"name", "description", "epochs", "optimizer"}, exclude_none=True
+        )
+
+    def updated(self, changes: dict[str, object]) -> Self:
+        """The task with some top-level fields changed, validated again."""
+        for field in changes:
+            if field not in type(self).model_fields or field in ("name", "network"):
+                choices = type(self).model_fields.keys() - {"name", "network"}
+                raise UnknownNameError("task setting", field, choices)
+        return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
+
+    def build_network(self) -> Network:
+        """The network on this task's data, without loading them."""
+        dataset = load_dataset(self.dataset)
+        return self.network.build(dataset.shape, self.loss, dataset.classes)
+
+    def load_training_data(self) -> TrainingData:
+        """All but the test split, which is not read; DataError as for `load_data`."""
+        dataset = load_dataset(self.dataset)
+        train = _loaded(dataset, self.dataset, "train")
+        if len(train) - self.validation < self.batch_size:
+            raise DataError(
+                f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
+                f"out for validation they do not fill a batch of {self.batch_size}"
+            )
+        # fixed for all seeds, rules and tasks on this dataset: seed 0 of a stream of its own
+        order = Stream(0).at("validation split", self.dataset).permutation(len(train))
+        held_out, kept = order[: self.validation], order[self.validation :].sort().values
+        return TrainingData(
+            train=train[kept],
+            validation=train[held_out] if self.validation else None,
+            checksums={"train": train.checksum},
+            scale=dataset.scale,
+            classes=dataset.classes,
+        )
+
+    def load_data(self) -> TaskData:
+        """All splits; DataError where data are missing, damaged or too few."""
+        training = self.load_training_data()
+        test = _loaded(load_dataset(self.dataset), self.dataset, "test")
+        return TaskData(
+            train=training.train,
+            validation=training.validation,
+            checksums=training.checksums | {"test": test.checksum},
+            scale=training.scale,
+            classes=training.classes,
+            test=test,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a task's examples are without the test split: all that a tuning trial sees."""
+
+    train: Split
+    validation: Split | None
+    checksums: dict[str, str]
+    scale: float
+    classes: int
+
+    def sizes(self) -> dict[str, int]:
+        """Examples per split; 0 for a validation split that there is not."""
+        held_out = len(self.validation) if self.validation is not None else 0
+        return {"train": len(self.train), "validation": held_out}
+
+
+@dataclass(frozen=True)
+class TaskData(TrainingData):
+    """A task's examples, as stored, in two or three splits."""
+
+    test: Split
+
+    def sizes(self) -> dict[str, int]:
+        """Examples per split; 0 for a validation split that there is not."""
+        return super().sizes() | {"test": len(self.test)}
+
+
+def prepare(
+    split: Split, shape: Shape, scale: float, dtype: torch.dtype, device: torch.device
+) -> Split:
+    """Scaled, cast and in the network's input shape, on the device: x (N, *shape), y (N)."""
+    x: Tensor = split.x.to(device).reshape(len(split), *shape).to(dtype) * scale
+    return Split(x, split.y.to(device))
+
+
+def _loaded(dataset: Dataset, name: str, which: SplitName) -> Split:
+    """A split of a dataset; DataError where its labels or values are not what they should be."""
+    try:
+        split = dataset.load(which)
+        split.check(dataset.classes)
+    except InvalidExamples as error:
+        raise DataError(f"the {which} split of {name}: {error}") from None
+    return split
+
+
+def load_dataset(name: str) -> Dataset:
+    """The dataset plugin of that name."""
+    dataset: Dataset = registry.load("dataset", name)()
+    return dataset
+
+
+def read_task(name_or_file: str) -> Task:
+    """A task by name, or one of your own by its .toml file."""
+    if name_or_file.endswith(".toml"):
+        text = read_toml(name_or_file, "task file")
+    elif name_or_file in tasks.names():
+        text = tasks.text(name_or_file)
+    else:
+        hint = "; a task of your own is given as FILE.toml"
+        raise UnknownNameError("task", name_or_file, tasks.names(), hint)
+    table = parse_toml(text, name_or_file)
+    return _validated(Task, table, f"task {shown(name_or_file)}")
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {validation_message(error)}") from None

@@ -1,0 +1,301 @@
+"""One training run: a rule on a task's data, all seeds together as stacked replicas."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bioplaus.learning.alignment import AlignmentProbe
+from bioplaus.learning.batching import Replica, Rule, batched_predict, unstack
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream, random_order
+from bioplaus.system.interruption import Interruption
+from bioplaus.tasks.dataset import Split
+from bioplaus.training.checkpoint import Checkpoints, Tensors
+from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors
+from bioplaus.training.stepper import Budget, Compile, Stepper
+
+_REPORT_EVERY_SECONDS = 0.1
+
+_EVALUATION_ELEMENTS = 2**24
+"""Activities of one layer held at once in an evaluation, over all replicas."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples a run sees, scaled and on the device."""
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, told a few times a second; the numbers are the last epoch's means."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float | None
+    validation_accuracy: float | None
+
+
+class Trainer:
+    """Trains the replicas of one rule; `train` runs it, `outcomes` are the facts."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        net: Network,
+        splits: Splits,
+        budget: Budget,
+        seeds: Sequence[int],
+        compile: Compile = "off",
+        each: Sequence[Replica] = (),
+        probe: bool = True,
+    ) -> None:
+        """each: as for a Stepper. probe: compare updates with gradients after every epoch."""
+        self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
+        self.device = splits.train.x.device
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile, each)
+        self._predict = batched_predict(rule, net)
+        self._probe = (
+            AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds) if probe else None
+        )
+        self.steps_per_epoch = len(splits.train) // budget.batch_size
+        self.outcomes = [Outcome(seed) for seed in seeds]
+        self.threads = torch.get_num_threads()
+        self.evaluation_seconds = 0.0
+        self.resumed_at: list[int] = []
+        """The steps after which the training was resumed from a checkpoint."""
+        self.notes: list[str] = []
+        """What was not as it should be, without a change of results, one line each."""
+        self._stepping_seconds = self._setup_before = self._lap = 0.0
+        self._step = self._epochs_done = 0
+        self._sums: Tensor | None = None
+
+    @property
+    def params(self) -> Params:
+        """All replicas' parameters, stacked."""
+        return self.stepper.params
+
+    @property
+    def state(self) -> State:
+        """All replicas' rule state, stacked."""
+        return self.stepper.state
+
+    @torch.no_grad()
+    def train(
+        self,
+        report: Callable[[Progress], None] = lambda progress: None,
+        checkpoints: Checkpoints | None = None,
+    ) -> list[Outcome]:
+        """All epochs, or until no replica is left that has not diverged.
+
+        With checkpoints it goes on from the last one, with the same result to the last bit as
+        if it had never stopped, and writes them. On SIGTERM and Ctrl-C it writes one, too.
+        """
+        found = checkpoints.latest() if checkpoints else None
+        if found is not None:
+            self._restore(found)
+        report(self._progress(self._step, self._epochs_done + 1))
+        with Interruption() as interruption:
+            while not self._over:
+                self._epoch(report, checkpoints, interruption)
+        for index, outcome in enumerate(self.outcomes):
+            outcome.params = {k: v.cpu() for k, v in unstack(self.params, index).items()}
+        return self.outcomes
+
+    @property
+    def _over(self) -> bool:
+        lost = all(outcome.diverged_epoch for outcome in self.outcomes)
+        return lost or self._epochs_done == self.budget.epochs
+
+    def batches(self, epoch: int) -> Tensor:
+        """Indices of every batch of an epoch, (steps, R, batch size): each seed's own order.
+
+        The remainder of the shuffled examples is dropped.
+        """
+        steps, size = self.steps_per_epoch, self.budget.batch_size
+        count = len(self.splits.train)
+        keys = torch.stack([Stream(seed).at("order", epoch).key for seed in self.seeds])
+        kept = random_order(keys, count)[:, : steps * size].to(self.device)
+        return kept.reshape(len(self.seeds), steps, size).movedim(1, 0)
+
+    def _epoch(
+        self,
+        report: Callable[[Progress], None],
+        checkpoints: Checkpoints | None,
+        interruption: Interruption,
+    ) -> None:
+        """The rest of an epoch, and what is measured after it."""
+        epoch = self._epochs_done + 1
+        last = epoch * self.steps_per_epoch
+        self._lap = told = time.perf_counter()
+        for index in self.batches(epoch)[self._step - last :]:
+            self._sums = self.stepper.step(index, self._step, self._sums)
+            self._step += 1
+            if self._step == last or time.perf_counter() - told > _REPORT_EVERY_SECONDS:
+                report(self._progress(self._step, epoch))
+                told = time.perf_counter()
+            if self._step < last:
+                self._checkpoint(checkpoints, interruption)
+        assert self._sums is not None  # an epoch has a step: Task.load_data sees to it
+        self._synchronize()
+        self._stepping_seconds += self._passed()
+        self._record(epoch, self._sums)
+        self._synchronize()
+        self.evaluation_seconds += self._passed()
+        self._adapt(epoch)
+        self._sums, self._epochs_done = None, epoch
+        if not self._over:
+            self._checkpoint(checkpoints, interruption, epoch_ended=True)
+
+    def _checkpoint(
+        self, checkpoints: Checkpoints | None, interruption: Interruption, epoch_ended: bool = False
+    ) -> None:
+        """Write one where it is time to, or the process is to stop: it then stops."""
+        if checkpoints and (interruption.requested or checkpoints.due(epoch_ended)):
+            if not epoch_ended:
+                self._stepping_seconds += self._passed()
+            checkpoints.save(self._snapshot())
+            if checkpoints.problem and checkpoints.problem not in self.notes:
+                self.notes.append(checkpoints.problem)
+            self._passed()
+        if interruption.requested:
+            interruption.obey()
+
+    def _snapshot(self) -> Tensors:
+        """All that the rest of the training depends on."""
+        seconds = [self.train_seconds, self.setup_seconds, self.evaluation_seconds]
+        return {
+            "step": torch.tensor(self._step),
+            "seconds": torch.tensor(seconds, dtype=torch.float64),
+            "resumed_at": torch.tensor(self.resumed_at, dtype=torch.int64),
+            **({} if self._sums is None else {"sums": self._sums}),
+            **{f"outcomes/{name}": t for name, t in to_tensors(self.outcomes).items()},
+            **{f"stepper/{name}": t for name, t in self.stepper.snapshot().items()},
+        }
+
+    def _restore(self, snapshot: Tensors) -> None:
+        """Go on from a snapshot, before any step was taken."""
+        self._step = int(snapshot["step"])
+        seconds = snapshot["seconds"].tolist()
+        self._stepping_seconds, self._setup_before, self.evaluation_seconds = seconds
+        self.resumed_at = [*snapshot["resumed_at"].tolist(), self._step]
+        self._sums = snapshot["sums"].to(self.device) if "sums" in snapshot else None
+        self.outcomes = from_tensors(_part(snapshot, "outcomes/"), self.seeds)
+        self.stepper.restore(_part(snapshot, "stepper/"))
+        self._epochs_done = len(self.outcomes[0].test_accuracy)
+        for epoch in range(1, self._epochs_done + 1):
+            self._adapt(epoch)
+
+    def _passed(self) -> float:
+        """Seconds since this was asked last."""
+        before, self._lap = self._lap, time.perf_counter()
+        return self._lap - before
+
+    @property
+    def train_seconds(self) -> float:
+        """What steps took, tracing and compiling them apart."""
+        return self._stepping_seconds - self._tracing_seconds
+
+    @property
+    def setup_seconds(self) -> float:
+        """What tracing and compiling took."""
+        return self._setup_before + self._tracing_seconds
+
+    @property
+    def _tracing_seconds(self) -> float:
+        return sum(program.setup_seconds for program in self.stepper.programs)
+
+    def _adapt(self, epoch: int) -> None:
+        """Let the rule look at an epoch's metrics, the worst of the replicas'."""
+        alive = [o for o in self.outcomes if (o.diverged_epoch or epoch + 1) > epoch]
+        worst: dict[str, float] = {}
+        for outcome in alive:
+            for name, curve in outcome.metrics.items():
+                value = curve[epoch - 1]
+                if value is not None:
+                    worst[name] = max(value, worst.get(name, value))
+        if worst:
+            self.stepper.rule = self.stepper.rule.adapted(worst)
+
+    def _progress(self, step: int, epoch: int) -> Progress:
+        alive = [o for o in self.outcomes if o.diverged_epoch is None]
+        losses = [v for o in alive for v in o.metrics.get("loss", [])[-1:] if v is not None]
+        accuracies = [a for o in alive for a in o.validation_accuracy[-1:] if a is not None]
+        return Progress(
+            step=step,
+            steps=self.budget.epochs * self.steps_per_epoch,
+            epoch=epoch,
+            epochs=self.budget.epochs,
+            loss=sum(losses) / len(losses) if losses else None,
+            validation_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+        )
+
+    def _record(self, epoch: int, sums: Tensor) -> None:
+        """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
+        finite = torch.stack([t.flatten(1).isfinite().all(1) for t in self.params.values()])
+        totals = dict(zip(self.stepper.metrics, sums, strict=True))
+        means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
+        validation = self.accuracy(self.splits.validation)
+        test = self.accuracy(self.splits.test)
+        measured = self._probe.measure(self.params, self.state) if self._probe else {}
+        alignment = {
+            reference: {name: tensor.tolist() for name, tensor in numbers.items()}
+            for reference, numbers in measured.items()
+        }
+        healthy = (finite.all(0) & totals["loss"].isfinite()).tolist()
+        for index, outcome in enumerate(self.outcomes):
+            if outcome.diverged_epoch is None and not healthy[index]:
+                outcome.diverged_epoch = epoch
+            lost = outcome.diverged_epoch is not None
+            for name, values in means.items():
+                outcome.metrics.setdefault(name, []).append(values[index])
+            outcome.validation_accuracy.append(
+                None if lost or not validation else validation[index]
+            )
+            outcome.test_accuracy.append(None if lost or not test else test[index])
+            for reference, numbers in alignment.items():
+                curves = outcome.alignment.setdefault(reference, {})
+                for name, values in numbers.items():
+                    curves.setdefault(name, []).append(values[index])
+
+    def accuracy(self, split: Split | None) -> list[float]:
+        """Each replica's share of right answers on a split; [] where there is none."""
+        if split is None:
+            return []
+        units = max(int(torch.Size(s).numel()) for s in self._shapes())
+        chunk = max(1, _EVALUATION_ELEMENTS // (len(self.seeds) * units))
+        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
+        for x, y in zip(torch.split(split.x, chunk), torch.split(split.y, chunk), strict=True):
+            output = self._predict(self.params, self.state, x)
+            right += (output[..., : self.net.classes].argmax(-1) == y).sum(-1)
+        return [count / len(split) for count in right.tolist()]
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [self.net.in_shape, *(layer.out_shape for layer in self.net.layers)]
+
+    def _probe_batch(self) -> Batch:
+        """The same training examples for every rule and seed."""
+        order = Stream(0).at("probe").permutation(len(self.splits.train))
+        return self.stepper.gather(order[: self.budget.batch_size].to(self.device))
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

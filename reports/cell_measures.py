@@ -1,0 +1,182 @@
+"""What a board shows of one cell: curves, steps to a target, alignment, cost, its command."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import statistics
+import tomllib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bioplaus.analysis.boards import DIVERGED, Cell
+from bioplaus.analysis.statistics import Floats, mean_bands
+from bioplaus.records.schema import Record
+
+MISSING = "-"
+
+
+class Band(NamedTuple):
+    """A curve over epochs with the 95 % interval of its mean, (E,) each; NaN where unknown."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def plain(text: str) -> str:
+    """The text without control characters, as one line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def accuracy_curve(cell: Cell) -> Band:
+    """Test accuracy after each epoch; a diverged seed counts 0 from then on."""
+    epochs = max(len(r.curves.test_accuracy) for r in cell.records)
+    rows = np.full((len(cell.records), epochs), np.nan)
+    for row, record in zip(rows, cell.records, strict=True):
+        values = _numbers(record.curves.test_accuracy)
+        row[: len(values)] = values
+        if record.status == "diverged":
+            row[np.isnan(row)] = DIVERGED
+    return Band(*mean_bands(rows))
+
+
+def layers(cell: Cell) -> list[str]:
+    """The layers that were probed, from the input up, as the records name them."""
+    found = {tuple(r.curves.alignment.get("loss", ())) for r in cell.records}
+    names = {n.removeprefix("cosine.") for ns in found for n in ns if n.startswith("cosine.")}
+    return sorted(names, key=lambda l: (int(l), "") if l.isdecimal() else (math.inf, l))
+
+
+def final_alignment(cell: Cell) -> Band:
+    """Cosine with the loss gradient after the last epoch, for each of `layers`."""
+    curves = [f"cosine.{layer}" for layer in layers(cell)]
+    rows = [
+        [next(iter(found.get(curve, ())[-1:]), None) for curve in curves]
+        for found in (r.curves.alignment.get("loss", {}) for r in cell.records)
+    ]
+    return Band(*mean_bands(np.array(rows, dtype=np.float64)))
+
+
+def alignment_curve(cell: Cell) -> Band:
+    """Cosine with the loss gradient after each epoch, the mean over layers."""
+    names = layers(cell)
+    epochs = max((len(_cosine(r, l)) for r in cell.records for l in names), default=0)
+    cube = np.full((len(cell.records), len(names), epochs), np.nan)
+    for i, record in enumerate(cell.records):
+        for j, layer in enumerate(names):
+            values = _cosine(record, layer)
+            cube[i, j, : len(values)] = values
+    known = np.isfinite(cube)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, cube, 0.0).sum(1) / known.sum(1)
+    return Band(*mean_bands(means))
+
+
+class StepsToTarget(NamedTuple):
+    """How soon the seeds reached an accuracy, seen at the ends of epochs."""
+
+    median: float
+    """Optimizer steps; infinite where at least half did not get there, NaN where unknown."""
+    reached: int
+    seeds: int
+
+
+def steps_to(cell: Cell, target: float) -> StepsToTarget:
+    """Optimizer steps until the test accuracy first was `target`; the median over seeds."""
+    per_epoch = steps_per_epoch(cell)
+    steps = []
+    for record in cell.records:
+        curve = enumerate(record.curves.test_accuracy, start=1)
+        first = (epoch for epoch, v in curve if v is not None and v >= target)
+        steps.append(float(next(first, math.inf) * per_epoch))
+    reached = sum(map(math.isfinite, steps))
+    if not per_epoch:
+        return StepsToTarget(math.nan, reached, len(steps))
+    return StepsToTarget(statistics.median_high(steps), reached, len(steps))
+
+
+def steps_per_epoch(cell: Cell) -> int:
+    """Optimizer steps in an epoch; 0 where the record does not say."""
+    task = _mapping(cell.configuration.get("task"))
+    sizes = _mapping(_mapping(cell.configuration.get("data")).get("sizes"))
+    size, batch = sizes.get("train"), task.get("batch_size")
+    return size // batch if isinstance(size, int) and isinstance(batch, int) and batch else 0
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean, where no value is missing."""
+    known = [v for v in values if v is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def train_seconds(cell: Cell) -> float | None:
+    """Mean over seeds of each one's share of the training time."""
+    return mean_of([r.timing.train_seconds for r in cell.records])
+
+
+def cost(cell: Cell, name: str) -> float | None:
+    """Mean over seeds of a field of the records' cost; None where it was not measured."""
+    return mean_of([_number(getattr(r.cost, name, None)) for r in cell.records])
+
+
+def command(cell: Cell) -> str:
+    """The command that runs this cell again."""
+    c = cell.configuration
+    named = {part.partition("=")[0] for part in cell.label.split(" ") if "=" in part}
+    words = ["bioplaus", "run", "--rule", cell.rule, "--task", cell.task]
+    words += ["--seeds", seed_ranges([r.seed for r in cell.records])]
+    if isinstance(c.get("epochs"), int):
+        words += ["--epochs", str(c["epochs"])]
+    places = {"": "options", "optimizer.": "optimizer", "aux_optimizer.": "aux_optimizer",
+              "task.": "task"}  # fmt: skip
+    for prefix, section in places.items():
+        for name, value in sorted(_mapping(c.get(section)).items()):
+            if prefix + name in named and value is not None:
+                words += ["--set", f"{prefix}{name}={_literal(value)}"]
+    if c.get("precision") not in (None, "fp32"):
+        words += ["--precision", str(c["precision"])]
+    return plain(shlex.join(words))
+
+
+def seed_ranges(seeds: Sequence[int]) -> str:
+    """`[0, 1, 2, 7]` -> `0-2,7`."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ",".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
+def _literal(value: object) -> str:
+    """A value as `--set` reads it; bare text where that is no TOML value."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return json.dumps(value)
+
+
+def _cosine(record: Record, layer: str) -> Floats:
+    return _numbers(record.curves.alignment.get("loss", {}).get(f"cosine.{layer}", []))
+
+
+def _numbers(values: Sequence[float | None]) -> Floats:
+    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

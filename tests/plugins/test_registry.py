@@ -1,0 +1,99 @@
+"""The registry: lazy, tolerant of broken plugins, helpful with names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bioplaus.errors import PluginError, UnknownNameError
+from bioplaus.plugins import registry
+
+
+def install(folder: Path, module: str, source: str, entry: str, group: str) -> None:
+    """A distribution with one module and one entry point, as pip would leave it."""
+    (folder / f"{module}.py").write_text(source)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed distributions, on the path."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    registry._installed.cache_clear()
+    yield folder
+    registry._installed.cache_clear()
+
+
+def test_built_in_rules_come_through_entry_points() -> None:
+    five = {"backprop", "gaitprop", "targetprop", "feedback-alignment", "predictive-coding"}
+    assert five <= set(registry.names("rule"))
+    assert registry.names("rule") == sorted(registry.names("rule"))
+    assert registry.plugins("rule")["gaitprop"].source.startswith("bioplaus ")
+
+
+def test_a_strangers_rule_is_found_and_described_without_importing_it(site: Path) -> None:
+    source = '"""Module."""\nclass Mine:\n    """My rule."""\n    name = "mine"\n'
+    install(site, "stranger", source, "mine = stranger:Mine", "bioplaus.rules")
+    plugin = registry.plugins("rule")["mine"]
+    assert plugin.summary() == "My rule."
+    assert plugin.source == "stranger 1.0"
+    assert "stranger" not in sys.modules
+    assert registry.load("rule", "mine").name == "mine"
+
+
+def test_a_broken_plugin_is_named_and_leaves_the_others_alone(site: Path) -> None:
+    source = '"""Broken on purpose."""\nraise RuntimeError("no luck")\n'
+    install(site, "broken_rule", source, "broken = broken_rule:Rule", "bioplaus.rules")
+    assert registry.plugins("rule")["broken"].summary() == "Broken on purpose."
+    with pytest.raises(PluginError, match=r"'broken' from broken_rule 1.0.*no luck"):
+        registry.load("rule", "broken")
+    assert registry.load("rule", "backprop").name == "backprop"
+
+
+def test_a_missing_module_is_broken_not_fatal(site: Path) -> None:
+    install(site, "ghost", "", "ghost = nowhere_at_all:Rule", "bioplaus.rules")
+    assert registry.plugins("rule")["ghost"].summary() == "(broken: no module nowhere_at_all)"
+    with pytest.raises(PluginError, match="ghost"):
+        registry.load("rule", "ghost")
+
+
+def test_a_plugin_must_bear_its_own_name(site: Path) -> None:
+    source = 'class Rule:\n    name = "other"\n'
+    install(site, "misnamed", source, "misnamed = misnamed:Rule", "bioplaus.rules")
+    with pytest.raises(PluginError, match="calls itself 'other'"):
+        registry.load("rule", "misnamed")
+
+
+def test_two_plugins_of_one_name_are_an_error_that_names_both(site: Path) -> None:
+    install(site, "again", "", "backprop = again:Rule", "bioplaus.rules")
+    with pytest.raises(PluginError, match=r"'backprop'.*bioplaus.rules.backprop"):
+        registry.names("rule")
+
+
+def test_an_unknown_name_gets_the_closest() -> None:
+    with pytest.raises(UnknownNameError, match="unknown rule 'gait-prop'; did you mean gaitprop"):
+        registry.load("rule", "gait-prop")
+    with pytest.raises(UnknownNameError, match=r"there are: .*digits, "):
+        registry.load("dataset", "zzzzzzzz")
+
+
+def test_listing_imports_neither_torch_nor_a_rule() -> None:
+    code = (
+        "import sys; from bioplaus.cli import main\n"
+        "try: main(['list', 'rules'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'bioplaus.rules.gaitprop'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == len(registry.names("rule"))

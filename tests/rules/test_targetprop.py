@@ -1,0 +1,397 @@
+"""Target propagation: with exact inverses, injected inverses, and inverses that are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.rules.targetprop import Inverse, TargetPropConfig, target_deltas
+from tests.helpers.networks import (
+    EXACT,
+    SEEDS,
+    autograd_grads,
+    chain,
+    condition,
+    forward_pass,
+    get_rule,
+    layer_jacobians,
+    make_network,
+    noise_for,
+    random_batch,
+    random_params,
+    rel,
+    run_rule,
+    single_examples,
+    worst,
+)
+
+LEAKY = "leaky_relu(0.1)"
+Function = Callable[[Tensor], Tensor]
+FORWARD: dict[str, Function] = {
+    LEAKY: lambda a: torch.where(a > 0, a, 0.1 * a),
+    "identity": lambda a: a,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+INVERSE: dict[str, Function] = {
+    LEAKY: lambda h: torch.where(h > 0, h, h / 0.1),
+    "identity": lambda h: h,
+    "tanh": torch.atanh,
+    "sigmoid": torch.logit,
+}
+SLOPE: dict[str, Function] = {
+    LEAKY: lambda a: torch.where(a > 0, torch.ones_like(a), 0.1),
+    "identity": torch.ones_like,
+    "tanh": lambda a: 1 - torch.tanh(a) ** 2,
+    "sigmoid": lambda a: torch.sigmoid(a) * torch.sigmoid(-a),
+}
+
+
+def tp_exact_grads(
+    net: Network, params: Params, batch: Batch, activation: str, step: float
+) -> Params:
+    """Whole targets through exact inverses, one example after the other; square layers, mse."""
+    grads = {name: torch.zeros_like(tensor) for name, tensor in params.items()}
+    for x, y in zip(batch.x, batch.y, strict=True):
+        h, a = [x], [x]
+        for l in range(1, net.depth + 1):
+            a.append(params[f"{l}.weight"] @ h[-1] + params[f"{l}.bias"])
+            h.append(FORWARD[activation](a[-1]))
+        e = torch.cat([h[-1][: net.classes] - y, torch.zeros_like(h[-1][net.classes :])])
+        t = h[-1] - step * e
+        for l in range(net.depth, 0, -1):
+            assert t.isfinite().all()
+            d = SLOPE[activation](a[l]) * (h[l] - t) / step
+            grads[f"{l}.weight"] += torch.outer(d, h[l - 1]) / len(batch.x)
+            grads[f"{l}.bias"] += d / len(batch.x)
+            drive = INVERSE[activation](t) - params[f"{l}.bias"]
+            t = torch.linalg.solve(params[f"{l}.weight"], drive)
+    return grads
+
+
+def worst_condition(net: Network, params: Params, batch: Batch) -> float:
+    """The worst conditioned map from layer 1 to the output, of any example."""
+    return max(
+        condition(chain(layer_jacobians(net, params, one.x)[1:])) for one in single_examples(batch)
+    )
+
+
+def injected(
+    net: Network, params: Params, batch: Batch, inverse: Inverse, **options: object
+) -> list[Tensor]:
+    """d_1 .. d_L with these inverses."""
+    fwd = forward_pass(net, params, batch)
+    return target_deltas(fwd, inverse, TargetPropConfig.model_validate(options))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target_step", [1.0, 0.1, 1e-3])
+@pytest.mark.parametrize("activation", [LEAKY, "identity"])
+def test_t_tp_1_with_exact_inverses_difference_is_vanilla_is_tp_exact(
+    activation: str, target_step: float, seed: int
+) -> None:
+    net = make_network([16] * 5, activation, "mse", classes=10)
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 4, seed)
+    options: dict[str, Any] = {"inverse": "exact", "target_step": target_step}
+    difference = run_rule("targetprop", net, params, batch, difference=True, **options).grads
+    vanilla = run_rule("targetprop", net, params, batch, difference=False, **options).grads
+    tolerance = EXACT * max(1, 1 / target_step) * worst_condition(net, params, batch)
+    expected = tp_exact_grads(net, params, batch, activation, target_step)
+    assert worst(difference, expected) <= tolerance
+    assert worst(vanilla, expected) <= tolerance
+    assert worst(difference, vanilla) <= tolerance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target_step", [1e-2, 1e-3])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_t_tp_1_holds_inside_the_range_of_a_bounded_activation(
+    activation: str, target_step: float, seed: int
+) -> None:
+    net = make_network([8] * 4, activation, "mse", classes=5)
+    params, batch = random_params(net, seed), random_batch(net, 4, seed)
+    options: dict[str, Any] = {"inverse": "exact", "target_step": target_step}
+    difference = run_rule("targetprop", net, params, batch, difference=True, **options).grads
+    vanilla = run_rule("targetprop", net, params, batch, difference=False, **options).grads
+    tolerance = EXACT * max(1, 1 / target_step) * worst_condition(net, params, batch)
+    expected = tp_exact_grads(net, params, batch, activation, target_step)
+    assert worst(difference, expected) <= tolerance
+    assert worst(vanilla, expected) <= tolerance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("difference", [True, False])
+def test_tp_exact_inverts_the_whole_target(difference: bool, seed: int) -> None:
+    net = make_network([16] * 5, LEAKY, "mse", classes=10)
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    options: dict[str, Any] = {"inverse": "exact", "target_step": 1.0, "difference": difference}
+    update = run_rule("targetprop", net, params, batch, **options)
+    expected = tp_exact_grads(net, params, batch, LEAKY, 1.0)  # t_L = [y ; h_L beyond]
+    tolerance = EXACT * worst_condition(net, params, batch)
+    assert worst(update.grads, expected) <= tolerance
+    gait: dict[str, Any] = {"form": "finite", "gamma": 1.0, "adjust": False}
+    assert worst(run_rule("gaitprop", net, params, batch, **gait).grads, expected) <= tolerance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target_step", [1.0, 1e-3, 1e-5])
+def test_t_tp_2_targets_are_gauss_newton_in_a_linear_square_network(
+    target_step: float, seed: int
+) -> None:
+    net = make_network([12] * 5, "identity", "mse", classes=5)
+    params = random_params(net, seed, scheme="gaussian")
+    options: dict[str, Any] = {"inverse": "exact", "target_step": target_step}
+    for batch in single_examples(random_batch(net, 3, seed)):
+        grads = run_rule("targetprop", net, params, batch, **options).grads
+        e_top = net.loss.error(net.output(params, batch.x), batch.y)[0]
+        for l in range(1, net.depth):
+            jacobian = chain([params[f"{k}.weight"] for k in range(l + 1, net.depth + 1)])
+            moved = -target_step * grads[f"{l}.bias"]  # t_l - h_l
+            expected = -target_step * torch.linalg.solve(jacobian, e_top)
+            tolerance = 1e-11 * condition(jacobian) * max(1, 1e-3 / target_step)
+            assert rel(moved, expected) <= tolerance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t_tp_3_layerwise_pseudo_inverses_are_not_the_pseudo_inverse_of_the_chain(
+    seed: int,
+) -> None:
+    net = make_network((20, 16, 12, 8, 4), "identity", "mse")
+    params = random_params(net, seed, scheme="gaussian")
+    weights = [params[f"{l}.weight"] for l in range(1, net.depth + 1)]
+
+    def pseudo_inverse(l: int, v: Tensor) -> Tensor:
+        return (v - params[f"{l + 1}.bias"]) @ torch.linalg.pinv(weights[l]).T
+
+    eta = 0.1
+    for batch in single_examples(random_batch(net, 3, seed)):
+        deltas = injected(net, params, batch, pseudo_inverse, target_step=eta)
+        e_top = net.loss.error(net.output(params, batch.x), batch.y)[0]
+        for l in range(1, net.depth):
+            moved = -eta * deltas[l - 1][0]  # t_l - h_l; f' = 1
+            jacobian = chain(weights[l:])
+            newton = -eta * torch.linalg.pinv(jacobian) @ e_top
+            if l == net.depth - 1:
+                assert rel(moved, newton) <= EXACT
+            else:
+                assert rel(moved, newton) > 0.1
+            assert rel(jacobian @ moved, -eta * e_top) <= 1e-12
+            assert rel(jacobian @ newton, -eta * e_top) <= 1e-12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target_step", [1.0, 1e-4])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("activation", [LEAKY, "tanh", "sigmoid"])
+def test_t_tp_4_affine_inverse_with_the_transposed_jacobian_gives_backprop(
+    activation: str, loss: str, target_step: float, seed: int
+) -> None:
+    net = make_network((9, 12, 7, 5, 4), activation, loss)
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 6, seed)
+    trace = net.forward(params, batch.x)
+
+    def transposed(l: int, v: Tensor) -> Tensor:
+        step = trace[l]
+        return step.input + (step.slope * (v - step.output)) @ params[f"{l + 1}.weight"]
+
+    deltas = injected(net, params, batch, transposed, target_step=target_step)
+    grads = net.weight_grads(trace, deltas)
+    tolerance = EXACT * max(1, 1 / target_step)
+    assert worst(grads, autograd_grads(net, params, batch)) <= tolerance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t_tp_4_curved_inverse_is_off_in_proportion_to_the_target_step(seed: int) -> None:
+    net = make_network((9, 12, 7, 5, 4), "tanh", "mse")
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 6, seed)
+    trace = net.forward(params, batch.x)
+    expected = autograd_grads(net, params, batch)
+
+    def curved(l: int, v: Tensor) -> Tensor:
+        step = trace[l]
+        return step.input + torch.expm1(step.slope * (v - step.output)) @ params[f"{l + 1}.weight"]
+
+    far, near = (
+        net.weight_grads(trace, injected(net, params, batch, curved, target_step=eta))
+        for eta in (1e-3, 1e-4)
+    )
+    for name in ("1.weight", "1.bias", "2.weight", "2.bias", "3.weight", "3.bias"):
+        assert 9 <= rel(far[name], expected[name]) / rel(near[name], expected[name]) <= 11
+
+
+def reconstruction_loss(
+    net: Network, params: Params, aux: Params, l: int, xi: Tensor, activation: str
+) -> Tensor:
+    """1/2 <||g_l(F_l(xi)) - xi||^2> at the units that layer l (from 1) reads."""
+    weight, bias = params[f"{l}.weight"], params[f"{l}.bias"]
+    linear = l == net.depth and net.loss.name == "cross_entropy"
+    reads = weight.shape[1]
+    a = xi[:, :reads] @ weight.T + bias
+    h = (a if linear else FORWARD[activation](a)).detach()
+    back = FORWARD[activation](h @ aux[f"{l}.weight"].T + aux[f"{l}.bias"])
+    return 0.5 * (back - xi[:, :reads]).square().sum(1).mean()
+
+
+def learned_setup(net: Network, params: Params, seed: int, sigma: float) -> tuple[Rule, State]:
+    """The rule, and a state whose inverses have biases too."""
+    rule = get_rule("targetprop", inverse="learned", noise=sigma)
+    state = rule.init_state(net, params, Stream(seed).at("state"))
+    aux = {
+        name: Stream(seed).at("aux", name).normal(t.shape) / t.shape[-1] ** 0.5
+        for name, t in state.aux.items()
+    }
+    return rule, State(aux, state.memory)
+
+
+CASES = [
+    ("dense", (9, 12, 7, 4), LEAKY, "mse"),
+    ("dense", (9, 12, 7, 4), "tanh", "cross_entropy"),
+    ("dense", (8, 8, 8, 8), "sigmoid", "mse"),
+    ("tower", (12, 12, 8, 4), "tanh", "mse"),
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+@pytest.mark.parametrize(("kind", "widths", "activation", "loss"), CASES)
+def test_t_tp_5_inverses_descend_the_reconstruction_error(
+    kind: str, widths: tuple[int, ...], activation: str, loss: str, sigma: float, seed: int
+) -> None:
+    net = make_network(widths, activation, loss, kind=kind)
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 6, seed)
+    rule, state = learned_setup(net, params, seed, sigma)
+    noise = noise_for(rule, net, batch, seed)
+    update = rule.update(net, params, state, batch, noise)
+
+    trace = net.forward(params, batch.x)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in state.aux.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for l in range(2, net.depth + 1):
+        xi = trace[l - 1].input + sigma * noise[str(l)]
+        total = total + reconstruction_loss(net, params, leaves, l, xi, activation)
+    expected = dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+    assert update.aux_grads.keys() == {f"{l}.{k}" for l in (2, 3) for k in ("weight", "bias")}
+    assert worst(update.aux_grads, expected) <= EXACT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t_tp_5_no_gradient_of_the_reconstruction_reaches_the_forward_weights(seed: int) -> None:
+    net = make_network((9, 12, 7, 4), "tanh", "mse")
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
+    updates = []
+    for sigma in (0.0, 0.5):
+        rule, state = learned_setup(net, params, seed, sigma)
+        updates.append(rule.update(net, params, state, batch, noise_for(rule, net, batch, seed)))
+    quiet, noisy = updates
+    assert worst(quiet.aux_grads, noisy.aux_grads) > 1e-3
+    assert all(torch.equal(noisy.grads[name], grad) for name, grad in quiet.grads.items())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("difference", [True, False])
+def test_learned_targets_are_those_of_the_equations(difference: bool, seed: int) -> None:
+    net = make_network((9, 12, 7, 4), "tanh", "mse")
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
+    _, state = learned_setup(net, params, seed, 0.1)
+    eta = 0.2
+    options: dict[str, Any] = {"difference": difference, "target_step": eta}
+    grads = run_rule("targetprop", net, params, batch, state=state, **options).grads
+
+    h = [batch.x]
+    for l in (1, 2, 3):
+        h.append(torch.tanh(h[-1] @ params[f"{l}.weight"].T + params[f"{l}.bias"]))
+    t = h[3] - eta * (h[3] - batch.y)
+    expected = {}
+    for l in (3, 2, 1):
+        d = (1 - h[l] ** 2) * (h[l] - t) / eta
+        expected[f"{l}.weight"] = d.T @ h[l - 1] / len(d)
+        expected[f"{l}.bias"] = d.mean(0)
+        if l > 1:
+            v, c = state.aux[f"{l}.weight"], state.aux[f"{l}.bias"]
+            explained = torch.tanh(t @ v.T + c)
+            correction = h[l - 1] - torch.tanh(h[l] @ v.T + c)
+            t = explained + correction if difference else explained
+    assert worst(grads, expected) <= EXACT * max(1, 1 / eta)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target_step", [1.0, 0.1])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_top_gradient_gives_the_two_highest_layers_the_true_gradient(
+    loss: str, target_step: float, seed: int
+) -> None:
+    net = make_network((9, 12, 7, 4), "tanh", loss)
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
+    options: dict[str, Any] = {"top": "gradient", "target_step": target_step}
+    grads = run_rule("targetprop", net, params, batch, seed, **options).grads
+    expected = autograd_grads(net, params, batch)
+    for name in ("3.weight", "3.bias"):  # not divided by target_step
+        assert rel(grads[name], expected[name]) <= EXACT
+    for name in ("2.weight", "2.bias"):  # t_{L-1} = h_{L-1} - eta_t dLoss/dh_{L-1}
+        assert rel(grads[name], expected[name]) <= EXACT * max(1, 1 / target_step)
+    assert rel(grads["1.weight"], expected["1.weight"]) > 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_top_gradient_does_not_use_the_highest_inverse(seed: int) -> None:
+    net = make_network((9, 12, 7, 4), "tanh", "mse")
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
+    _, state = learned_setup(net, params, seed, 0.1)
+    other = State(state.aux | {"3.weight": 5 * state.aux["3.weight"]}, state.memory)
+    first = run_rule("targetprop", net, params, batch, state=state, top="gradient").grads
+    second = run_rule("targetprop", net, params, batch, state=other, top="gradient").grads
+    assert all(torch.equal(second[name], grad) for name, grad in first.items())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("top", ["target", "gradient"])
+@pytest.mark.parametrize("difference", [True, False])
+@pytest.mark.parametrize("inverse", ["exact", "learned"])
+def test_tower_auxiliary_units_have_no_error(
+    inverse: str, difference: bool, top: str, seed: int
+) -> None:
+    widths = (20, 20, 12, 8, 4)
+    net = make_network(widths, LEAKY, "mse", kind="tower")
+    params, batch = random_params(net, seed), random_batch(net, 6, seed)
+    options: dict[str, Any] = {"inverse": inverse, "difference": difference, "top": top}
+    grads = run_rule("targetprop", net, params, batch, seed, **options).grads
+    for l, read_above in enumerate(widths[2:], start=1):
+        assert not grads[f"{l}.weight"][read_above:].any()
+        assert not grads[f"{l}.bias"][read_above:].any()
+        assert grads[f"{l}.weight"][:read_above].any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_exact_targets_in_a_tower_replace_only_what_is_read(seed: int) -> None:
+    net = make_network((12, 12, 8, 4), LEAKY, "mse", kind="tower")
+    params = random_params(net, seed, scheme="gaussian")
+    for batch in single_examples(random_batch(net, 3, seed)):
+        options: dict[str, Any] = {"inverse": "exact", "target_step": 1.0}
+        d = run_rule("targetprop", net, params, batch, **options).grads["2.bias"]
+        step = net.forward(params, batch.x)[1]
+        t = torch.linalg.solve(params["3.weight"], INVERSE[LEAKY](batch.y[0]) - params["3.bias"])
+        expected = torch.cat([step.output[0, :4] - t, torch.zeros(4, dtype=torch.float64)])
+        assert rel(d, step.slope[0] * expected) <= EXACT * condition(params["3.weight"])
+
+
+def test_supports_learned_inverses_on_any_shape_and_exact_ones_on_square_layers() -> None:
+    rectangular = make_network((6, 5, 4), "tanh", "mse")
+    assert get_rule("targetprop").supports(rectangular) is None
+    assert get_rule("targetprop").supports(make_network((6, 6, 6), "relu", "mse")) is None
+    reason = get_rule("targetprop", inverse="exact").supports(rectangular)
+    assert reason is not None
+    assert "layer 2" in reason
+    assert "4 x 5" in reason

@@ -1,0 +1,72 @@
+"""CUDA graphs, where there is a device to capture on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.plugins import registry
+from bioplaus.tasks.dataset import Split
+from bioplaus.training.cuda_graph import Captured
+from bioplaus.training.stepper import Budget, Compile, Stepper
+from tests.helpers.networks import make_network, random_batch
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+NETWORKS = [
+    make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
+    make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
+    make_network((7, 6, 5, 4), "sigmoid", "mse"),
+]
+
+
+def test_every_call_counts_once() -> None:
+    total = torch.zeros((), device="cuda")
+    captured = Captured(lambda: total.add_(1) and None, total.device)
+    for _ in range(10):
+        captured()
+    assert float(total) == 10
+    assert captured.why == ""
+
+
+def test_what_waits_for_the_device_is_not_captured_and_runs_all_the_same() -> None:
+    total = torch.zeros((), device="cuda")
+
+    def waiting() -> None:
+        total.add_(1 + 0 * total.item())
+
+    captured = Captured(waiting, total.device)
+    for _ in range(10):
+        captured()
+    assert float(total) == 10
+    assert "captured" in captured.why
+
+
+@pytest.mark.parametrize("name", registry.names("rule"))
+def test_ten_captured_steps_are_ten_plain_ones(name: str) -> None:
+    cls: type[Rule] = registry.load("rule", name)
+    rule = cls.configured(cls.quick)
+    net = next(net for net in NETWORKS if rule.supports(net) is None)
+
+    def trained(compile: Compile) -> Stepper:
+        x = random_batch(net, 20, 0).x.cuda()
+        y = torch.arange(20, device="cuda") % net.classes
+        adam = OptimizerSpec(name="adam", lr=1e-3)
+        stepper = Stepper(rule, net, Split(x, y), Budget(5, 3, adam, adam), [0, 3], compile)
+        sums = None
+        for number in range(10):
+            index = torch.arange(10, device="cuda").reshape(2, 5) + number
+            with torch.no_grad():
+                sums = stepper.step(index, number, sums)
+        assert stepper.not_captured == []
+        return stepper
+
+    plain, captured = trained("off"), trained("auto")
+    for part in ("params", "aux", "memory"):
+        ours, theirs = (
+            s.params if part == "params" else getattr(s.state, part) for s in (captured, plain)
+        )
+        for key in theirs:
+            assert torch.allclose(ours[key], theirs[key], rtol=1e-10, atol=1e-12), key
