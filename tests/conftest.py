@@ -13,30 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.tiny import TINY
+
 pytest_plugins = ["pytester"]
 
 # the tests' products are small, and other programs may want the cores
 torch.set_num_threads(1)
-
-TINY = """
-name = "tiny"
-description = "two epochs of digits on a small square network"
-dataset = "digits"
-validation = 937
-loss = "mse"
-batch_size = 50
-epochs = 2
-
-[optimizer]
-name = "adam"
-lr = 1e-3
-
-[network]
-layers = [
-    { type = "dense", units = 16, activation = "leaky_relu(0.1)" },
-    { type = "dense", units = 16, activation = "leaky_relu(0.1)" },
-]
-"""
 
 
 @pytest.fixture

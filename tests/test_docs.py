@@ -98,7 +98,7 @@ def perform(lines: Iterable[str], monkeypatch: pytest.MonkeyPatch, folder: Path)
     for results in ("mine", "theirs"):
         (folder / results).mkdir()
     for line in filter(None, map(shortened, lines)):
-        if line == "cd my-rule && pip install -e .":  # done in earnest in test_plugins.py
+        if line == "cd my-rule && pip install -e .":  # done in earnest in test_scaffold.py
             add_rules("my-rule/bioplaus_my_rule.py")
             continue
         command, _, file = line.partition(">")

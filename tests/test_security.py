@@ -1,7 +1,8 @@
 """SECURITY.md, sentence by sentence, where no other test has it.
 
-Bounds: test_hostile_input.py. Checksums: test_datasets.py and test_cifar10.py. Names:
-test_records.py. The page: test_html.py and test_html_browser.py.
+Bounds: records/test_hostile_records.py, benchmark/test_hostile_toml.py and
+datasets/test_hostile_files.py. Checksums: datasets/test_idx.py and datasets/test_cifar10.py.
+Names: records/test_schema.py. The page: reports/test_html.py and reports/test_html_browser.py.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ OF = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve",
       "numpy", "yaml", "pandas", "pd"}  # fmt: skip
 ALLOWED = {
     # the content of a file that was named with --plugin, and jobs from the process above
-    ("bioplaus/plugin_file.py", "compile"),
-    ("bioplaus/plugin_file.py", "pickle.loads"),
+    ("bioplaus/plugins/from_file.py", "compile"),
+    ("bioplaus/plugins/from_file.py", "pickle.loads"),
     # the same on a cluster, from the driver that started it
-    ("bioplaus/executors/ray_worker.py", "pickle.loads"),
+    ("bioplaus/benchmark/executors/ray_worker.py", "pickle.loads"),
 }
 
 
@@ -72,7 +73,7 @@ def test_no_source_unpickles_or_runs_what_it_reads() -> None:
             shell = any(k.arg == "shell" for k in call.keywords)
             assert not shell and name not in ("os.system", "os.popen"), where
     assert found - ALLOWED == set()
-    assert ("bioplaus/plugin_file.py", "pickle.loads") in found, "the search finds what there is"
+    assert ("bioplaus/plugins/from_file.py", "pickle.loads") in found, "the search finds what there is"
 
 
 def test_every_downloaded_set_has_its_sums() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,31 +10,22 @@ import torch
 from bioplaus import tasks
 from bioplaus.benchmark.driver import Spectator, drive
 from bioplaus.benchmark.jobs import Attempt, TrialJob, failed_trial, finished_trial
-from bioplaus.benchmark.optuna_study import FIRST_WAVE, LATER_WAVES, Study
 from bioplaus.benchmark.plan import Entry, Place
 from bioplaus.benchmark.tuning import FIRST_SEED, TuningError, TuningPlan, choose, plan_tuning
 from bioplaus.benchmark.work import tuned
-from bioplaus.errors import ConfigError, DataError, PluginError, RecordError
-from bioplaus.experiments.experiment import Experiment, configure
-from bioplaus.learning.batching import Replica
+from bioplaus.errors import ConfigError, PluginError
+from bioplaus.experiments.experiment import configure
 from bioplaus.learning.rule import LearningRule
 from bioplaus.learning.search_space import Around, Choice, LogUniform, SearchSpace
 from bioplaus.plugins import registry
-from bioplaus.records.schema import Trial, Tuning, TuningBudget
+from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store, read_tuning
 from bioplaus.tasks import data_cache as job_data
 from bioplaus.tasks.dataset import Split
-from bioplaus.tasks.task import TrainingData, read_task
-from bioplaus.training.configurations import structure
-from bioplaus.training.execution import budget as budget_of
-from bioplaus.training.groups import prepared
-from bioplaus.training.trainer import Trainer
+from bioplaus.tasks.task import read_task
 from tests.helpers.inline import InlineExecutor
 
 BUDGET = TuningBudget(trials=3, seeds=2, epochs=1)
-KEY = "0" * 64
-SPACE = {"optimizer.lr": LogUniform(1e-4, 1e-2), "mode": Choice(("a", "b"))}
-START = {"optimizer.lr": 1e-3, "mode": "a"}
 
 
 def plan_for(tiny: Path, rule: str = "backprop", **settings: object) -> TuningPlan:
@@ -155,86 +144,6 @@ def test_a_bad_search_space_is_named(
         plan_for(tiny, "gaitprop")
 
 
-def score(number: int, settings: dict[str, object]) -> Trial:
-    """As if trained: some trials fail, some diverge."""
-    if number % 5 == 2:
-        return failed_trial(number, settings, "planted", 1)
-    if number % 5 == 3:
-        return finished_trial(number, settings, [None])
-    rate = settings.get("optimizer.lr", 1e-3)
-    assert isinstance(rate, float)
-    return finished_trial(number, settings, [1 / (1 + abs(rate - 3e-3))])
-
-
-def study(storage: Path | str, trials: int = 17) -> Study:
-    return Study(KEY, SPACE, START, trials, storage)
-
-
-def finish(make: Callable[[], Study]) -> list[Trial]:
-    made = make()
-    while wave := made.next_wave():
-        for number, settings in wave:
-            made.tell(score(number, settings))
-    return made.trials()
-
-
-def test_a_search_that_is_killed_tries_the_same_trials(tmp_path: Path) -> None:
-    whole = finish(lambda: study(tmp_path / "a.journal"))
-    assert len(whole) == 17 and [t.number for t in whole] == list(range(17))
-    for stop in range(0, 17, 2):
-        storage = tmp_path / f"{stop}.journal"
-        told = 0
-        interrupted = study(storage)
-        while told < stop:
-            for number, settings in reversed(interrupted.next_wave()):
-                if told < stop and not interrupted.is_done(number):
-                    interrupted.tell(score(number, settings))
-                    told += 1
-        assert finish(lambda storage=storage: study(storage)) == whole  # type: ignore[misc]
-
-
-def test_failed_and_diverged_trials_count(tmp_path: Path) -> None:
-    trials = finish(lambda: study(tmp_path / "a.journal"))
-    found = [t.status for t in trials]
-    assert found.count("failed") == 3 and found.count("diverged") == 3
-    assert [t.reason for t in trials if t.status == "failed"] == ["planted"] * 3
-    assert all(t.validation_accuracy == 0 for t in trials if t.status == "diverged")
-    best = choose(trials)
-    assert best.validation_accuracy == max(t.validation_accuracy or 0 for t in trials)
-
-
-def test_waves_are_of_known_sizes_and_inside_the_space(tmp_path: Path) -> None:
-    made = study(tmp_path / "a.journal", trials=12)
-    first = made.next_wave()
-    assert len(first) == FIRST_WAVE and made.next_wave() == first
-    assert first[0] == (0, {})
-    for _, settings in first[1:]:
-        rate = settings["optimizer.lr"]
-        assert isinstance(rate, float) and 1e-4 <= rate <= 1e-2
-        assert settings["mode"] in ("a", "b") and rate == float(f"{rate:.4g}")
-    assert len({str(settings) for _, settings in first}) == FIRST_WAVE
-    for number, settings in first:
-        made.tell(score(number, settings))
-    assert len(made.next_wave()) == min(2, LATER_WAVES)
-
-
-def test_any_optuna_storage_will_do(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'trials.db'}"
-    assert finish(lambda: study(url)) == finish(lambda: study(tmp_path / "a.journal"))
-    with pytest.raises(RecordError, match="cannot use the tuning storage nosuch://"):
-        study("nosuch://here")
-
-
-def test_half_a_line_in_the_journal_does_no_harm(tmp_path: Path) -> None:
-    whole = finish(lambda: study(tmp_path / "a.journal"))
-    made = study(tmp_path / "b.journal")
-    for number, settings in made.next_wave()[:4]:
-        made.tell(score(number, settings))
-    with (tmp_path / "b.journal").open("a") as file:
-        file.write('{"op_code": 6, "worker')
-    assert finish(lambda: study(tmp_path / "b.journal")) == whole
-
-
 def test_the_choice_is_the_best_and_of_equals_the_first() -> None:
     scores = [0.5, 0.9, 0.9, None]
     trials = [
@@ -245,56 +154,6 @@ def test_the_choice_is_the_best_and_of_equals_the_first() -> None:
     assert choose(trials[::-1]).number == 1
     with pytest.raises(TuningError, match="all 1 trials failed; the first: broke"):
         choose(trials[3:])
-
-
-@pytest.mark.parametrize("name", registry.names("rule"))
-def test_trials_that_train_together_are_those_that_train_alone(name: str) -> None:
-    """Learning rates, decays and options of their own: the same validation losses, in float64."""
-    rule: type[LearningRule] = registry.load("rule", name)  # type: ignore[type-arg]
-    for task in map(read_task, tasks.names()):
-        if task.dataset == "digits" and rule.configured().supports(task.build_network()) is None:
-            break
-    data = task.load_training_data()
-    few = replace(data, train=data.train[torch.arange(60)])
-    task = task.updated({"batch_size": 20})
-    budget = TuningBudget(trials=2, seeds=1, epochs=2)
-    slow = ("steps", "free_steps", "nudged_steps")
-    settings = {option: 3 for option in slow if option in rule.Config.model_fields}
-    plan = plan_tuning(name, task, settings, budget, few, "fp64")
-    point = {setting: dimension.at(0.3) for setting, dimension in plan.space.items()}
-    experiments = [plan.default, plan.experiment(point)]
-    assert len({structure(e) for e in experiments}) == 1, "some option is not stackable"
-    together = trained_params(experiments, few, plan.seeds)
-    for experiment, ours in zip(experiments, together, strict=True):
-        (theirs,) = trained_params([experiment], few, plan.seeds)
-        for parameter, tensor in theirs.items():
-            assert torch.allclose(ours[parameter], tensor, rtol=1e-7, atol=1e-9), parameter
-        assert len({float(t["1.weight"].sum()) for t in together}) == len(experiments)
-
-
-def trained_params(
-    experiments: Sequence[Experiment], data: TrainingData, seeds: Sequence[int]
-) -> list[dict[str, torch.Tensor]]:
-    """Each experiment's parameters after training, its seeds stacked."""
-    first = experiments[0]
-    replicas = [
-        Replica(seed, e.rule, e.optimizer, e.aux_optimizer) for e in experiments for seed in seeds
-    ]
-    trainer = Trainer(
-        first.rule,
-        first.network,
-        prepared(first, data, torch.device("cpu")),
-        budget_of(first),
-        [r.seed for r in replicas],
-        each=replicas,
-        probe=False,
-    )
-    trainer.train()
-    size = len(seeds)
-    return [
-        {name: t[i : i + size].clone() for name, t in trainer.params.items()}
-        for i in range(0, len(replicas), size)
-    ]
 
 
 def test_a_diverged_seed_counts_nothing() -> None:
@@ -312,48 +171,3 @@ def test_a_configuration_that_cannot_be_is_a_failed_trial(
     assert failed and all("no such form" in t.reason for t in failed)
     assert len(tuning.trials) == BUDGET.trials
     assert tuning.chosen in ({}, {"form": "difference"})
-
-
-def test_missing_data_is_the_data_sets_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = read_task("digits-square")
-
-    def missing(self: object, split: str) -> Split:
-        raise DataError("not here")
-
-    monkeypatch.setattr(registry.load("dataset", "digits"), "load", missing)
-    with pytest.raises(DataError, match="not here"):
-        task.load_training_data()
-
-
-def test_a_trial_whose_parameters_were_half_chosen_is_completed_the_same(tmp_path: Path) -> None:
-    """As after a kill between two parameters, in the first wave and in a later one."""
-    from bioplaus.benchmark.optuna_study import FIRST_WAVE, Study
-    from bioplaus.learning.search_space import LogUniform, Uniform
-
-    space = {"optimizer.lr": LogUniform(1e-4, 1e-2), "ortho": Uniform(0.0, 1.0)}
-    start = {"optimizer.lr": 1e-3, "ortho": 0.1}
-
-    def opened(name: str) -> Study:
-        return Study("key", space, start, FIRST_WAVE + 2, tmp_path / name)
-
-    def finish(study: Study, wave: list[tuple[int, dict[str, object]]]) -> None:
-        for number, settings in wave:
-            accuracy = 0.1 + 0.05 * number
-            study.tell(finished_trial(number, settings, [accuracy]))
-
-    whole = opened("whole")
-    first = whole.next_wave()
-    finish(whole, first)
-    later = whole.next_wave()
-    assert len(first) == FIRST_WAVE and len(later) == 2
-
-    broken = opened("broken")
-    broken._study.ask()  # its parameters are not asked for
-    half = broken._study.ask()
-    half._suggest("optimizer.lr", broken._distributions["optimizer.lr"])
-    broken = opened("broken")
-    assert broken.next_wave() == first
-    finish(broken, first)
-    broken._study.ask()
-    broken = opened("broken")
-    assert broken.next_wave() == later

@@ -10,17 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from bioplaus import tasks
-from bioplaus.cli import main
 from bioplaus.cli.options import SeedsType
 from bioplaus.plugins import registry
-from tests.helpers.command import BIOPLAUS
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
+from tests.helpers.command import BIOPLAUS, call
+from tests.helpers.tiny import TINY
 
 
 def run(tiny: Path, results: Path, *more: str, rule: str = "gaitprop") -> Result:
@@ -31,8 +27,6 @@ def run(tiny: Path, results: Path, *more: str, rule: str = "gaitprop") -> Result
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two rules, one of them under two configurations."""
-    from conftest import TINY
-
     folder = tmp_path_factory.mktemp("cli")
     tiny = folder / "tiny.toml"
     tiny.write_text(TINY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -29,6 +30,8 @@ __all__ = [
     "autograd_grads",
     "chain",
     "condition",
+    "draw",
+    "every_seed",
     "forward_pass",
     "get_rule",
     "layer_jacobians",
@@ -44,6 +47,12 @@ __all__ = [
 ]
 
 SEEDS = range(10)
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+def draw(seed: int, name: str, *shape: int) -> Tensor:
+    """Numbers from the standard normal, of a stream of that name."""
+    return Stream(seed).at(name).normal(shape)
 
 
 def autograd_grads(net: Network, params: Params, batch: Batch) -> Params:

@@ -13,8 +13,8 @@ import pytest
 
 from bioplaus.plugins import registry
 from bioplaus.records.schema import ResultSet
+from tests.helpers.pages import HOSTILE, records, results
 from tests.helpers.records import make_record
-from tests.reports.test_html import HOSTILE, records, results
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: pip install -e '.[tests]'"

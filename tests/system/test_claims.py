@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bioplaus.errors import RecordError
-from bioplaus.running.taking_turns import in_turn
-from bioplaus.system.atomic_files import TEMPORARY, create, sweep, write_atomically
+from bioplaus.system.atomic_files import TEMPORARY, create, write_atomically
 from bioplaus.system.claims import Claim, Claims, Holder
-from bioplaus.system.processes import Process, this_process
+from bioplaus.system.processes import this_process
+from tests.helpers.claims import held, in_child, wait_for
 
 
 class Clock:
@@ -35,23 +35,6 @@ def thing(tmp_path: Path) -> Path:
 
 def names(thing: Path) -> list[str]:
     return sorted(os.listdir(thing.parent))
-
-
-def held(claims: Claims, thing: Path) -> Claim:
-    taken = claims.take(thing)
-    assert isinstance(taken, Claim), str(taken)
-    return taken
-
-
-def in_child(work: object) -> int:
-    """A forked process that does this and ends at once."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()  # type: ignore[operator]
-        finally:
-            os._exit(0)
-    return child
 
 
 def test_one_holds_a_claim_and_the_other_is_told_who(thing: Path) -> None:
@@ -250,13 +233,6 @@ def test_a_stopped_holder_is_succeeded_and_does_not_undo_that(thing: Path, tmp_p
     assert record.read_bytes() == b"first" and names(thing) == []
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_claim_that_cannot_be_read_is_somebodys(thing: Path) -> None:
     thing.parent.mkdir(parents=True)
     thing.with_name(".claim-0007").write_bytes(b"\xff half")
@@ -290,32 +266,6 @@ def test_what_dead_writers_left_is_swept_and_what_living_ones_write_is_not(thing
     assert names(thing) == sorted([alive, "seed-0000.json"])
 
 
-def test_a_process_is_gone_only_when_that_is_certain() -> None:
-    me = this_process()
-    assert not me.is_gone
-    assert Process(me.host, me.place, me.pid, "1").is_gone, "its number went to another"
-    assert not Process(me.host, "another boot", 2**22, "1").is_gone
-    assert not Process(me.host, "", 2**22, "1").is_gone
-
-
-def test_a_temporary_file_that_is_swept_meanwhile_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, seen = os.link, []
-
-    def link(source: str, target: Path) -> None:
-        if not seen:
-            os.unlink(source)
-        seen.append(source)
-        real(source, target)
-
-    monkeypatch.setattr(os, "link", link)
-    assert create(tmp_path / "folder" / "file", b"content") and len(seen) == 2
-    assert not create(tmp_path / "folder" / "file", b"other")
-    assert os.listdir(tmp_path / "folder") == ["file"]
-    assert (tmp_path / "folder" / "file").read_bytes() == b"content"
-
-
 def test_without_hard_links_the_first_still_wins(
     tmp_path: Path, thing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,24 +292,3 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     with pytest.raises(RecordError, match="cannot write"):
         write_atomically(tmp_path / "report", b"text")
     assert names(thing) == [] and os.listdir(tmp_path) == ["task"]
-
-
-def test_in_turn_leaves_what_others_have_for_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = held(Claims(), tmp_path / "a" / ".claim")
-    monkeypatch.setattr("bioplaus.running.taking_turns.LOOK_SECONDS", 0.01)
-    done, told = [], []
-
-    def tell(thing: str, holder: Holder) -> None:
-        told.append((thing, str(holder)))
-        if len(told) == 3:
-            other.release()
-
-    for thing in in_turn("abc", lambda t: tmp_path / t / ".claim", Claims(), tell):
-        assert os.listdir(tmp_path / thing) == [".claim-0001"]
-        done.append(thing)
-    assert done == ["b", "c", "a"]
-    assert told == [("a", f"process {os.getpid()} on {this_process().host}")] * 3
-    assert not list(tmp_path.rglob(".claim*"))
-    sweep(tmp_path / "not there")

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
 from bioplaus.benchmark.driver import Spectator, drive
-from bioplaus.benchmark.executor import Executor, JobError, Setup, WorkerLost
+from bioplaus.benchmark.executor import Executor, JobError, WorkerLost
 from bioplaus.benchmark.executors import ray_cluster
 from bioplaus.benchmark.executors.local import LocalExecutor
-from bioplaus.benchmark.executors.shipping import pack_test, pack_training, unpack
-from bioplaus.benchmark.jobs import Job, Watch
+from bioplaus.benchmark.executors.ray import RayExecutor
 from bioplaus.benchmark.plan import Place, expand
 from bioplaus.benchmark.steps import JobStep
 from bioplaus.benchmark.suite import read_suite
 from bioplaus.benchmark.work import Done, work
 from bioplaus.errors import BioplausError, ConfigError
-from bioplaus.plugins import registry
 from bioplaus.records.schema import Record, Tuning
 from bioplaus.records.store import Store
-from bioplaus.tasks import data_cache as job_data
-from bioplaus.tasks.dataset import Split
-from bioplaus.tasks.task import TaskData, read_task
+from bioplaus.tasks.task import read_task
 from bioplaus.training.trainer import Progress
-
-ray = pytest.importorskip("ray", reason="needs Ray: pip install 'bioplaus[ray]'")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
-
-from bioplaus.benchmark.executors.ray import RayExecutor  # noqa: E402
+from tests.helpers.jobs import Examples, Told, quiet
+from tests.helpers.ray_nodes import cluster_utils, fall, nodes, ray, wait_for
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without CPUs, where the driver is: what runs, runs on the nodes that come after."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # where workers find these jobs
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[3])  # where workers find these jobs
     made = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
@@ -56,59 +44,6 @@ def cluster() -> Iterator[Any]:
     ray.shutdown()
     made.shutdown()
     del os.environ["PYTHONPATH"]
-
-
-@contextlib.contextmanager
-def nodes(cluster: Any, *cpus: int, **more: Any) -> Iterator[list[Any]]:
-    """Raylets with so many CPUs each, ended at the end where they still live."""
-    added = [cluster.add_node(num_cpus=n, **more) for n in cpus]
-    try:
-        yield added
-    finally:
-        for node in added:
-            if node in cluster.worker_nodes:
-                cluster.remove_node(node)
-        deadline = time.monotonic() + 30
-        while ray.cluster_resources().get("CPU") and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
-@dataclass(frozen=True)
-class Told(Job[object]):
-    """A job that does as it is told."""
-
-    what: str
-    file: str = ""
-
-    @property
-    def title(self) -> str:
-        return f"told to {self.what}"
-
-    def run(self, watch: Watch) -> object:
-        watch(Progress(1, 2, 1, 1, None, None))
-        if self.what == "raise":
-            raise ZeroDivisionError("planted")
-        if self.what == "mistake":
-            raise ConfigError("one clear line")
-        if self.what == "fill the memory":
-            raise MemoryError
-        if self.what == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.what == "hang":
-            Path(self.file).touch()
-            time.sleep(600)
-        return os.getpid(), torch.get_num_threads(), sys.argv
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def quiet(progress: Progress) -> None:
-    pass
 
 
 def test_jobs_run_on_nodes_and_failures_stay_theirs(cluster: Any, tmp_path: Path) -> None:
@@ -190,32 +125,6 @@ class Audience(Spectator):
         self.ends += 1
 
 
-def fall(cluster: Any, node: Any) -> None:
-    """The node goes down as a machine does, its raylet and its workers at once, while it trains."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    wait_for(lambda: any([stopped_in_training(worker) for worker in raylet.children()]))
-    for process in (raylet, *raylet.children()):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    cluster.remove_node(node, allow_graceful=False)
-
-
-def stopped_in_training(worker: psutil.Process) -> bool:
-    """Whether it trains, as Ray's name for the process says; from then on it stands still."""
-
-    def trains() -> bool:
-        name = " ".join(worker.cmdline())
-        return name.startswith("ray::") and " on " in name
-
-    with contextlib.suppress(psutil.NoSuchProcess):  # workers come and go
-        if trains():
-            worker.suspend()
-            if trains():
-                return True
-            worker.resume()
-    return False
-
-
 def bench(suite: Path, results: Path, executor: Executor, audience: Spectator) -> Done:
     place, done = Place(Store(results), executor.device), Done()
     entries = expand(read_suite(str(suite))).entries
@@ -268,29 +177,6 @@ def test_tuning_takes_the_same_path(cluster: Any, tiny: Path, tmp_path: Path) ->
     assert len(there.tunings) == 1 and len(there.records) == 1
 
 
-@dataclass(frozen=True)
-class Examples(Job[object]):
-    """Says what data it finds, and whether they are its own to write on."""
-
-    test: bool
-
-    @property
-    def title(self) -> str:
-        return "examples"
-
-    def need(self) -> job_data.Need:
-        return job_data.Need.of(read_task("digits-square"), self.test)
-
-    def run(self, watch: Watch) -> object:
-        def unread(self: object, split: str) -> Split:
-            raise AssertionError("the files were read")
-
-        registry.load("dataset", "digits").load = unread
-        data = job_data.load(self.need())
-        test = data.test.checksum if isinstance(data, TaskData) else None
-        return data.train.checksum, test, data.checksums, data.sizes()
-
-
 def test_data_come_from_the_object_store(cluster: Any) -> None:
     """What files of the node say does not matter; a trial's data have no test split."""
     data = read_task("digits-square").load_data()
@@ -301,24 +187,6 @@ def test_data_come_from_the_object_store(cluster: Any) -> None:
     sizes = {name: size for name, size in data.sizes().items() if name != "test"}
     assert training == (train, None, {"train": data.checksums["train"]}, sizes)
     assert whole == (train, test, data.checksums, data.sizes())
-
-
-def test_packed_data_are_the_same_and_share_their_memory() -> None:
-    x = torch.arange(24, dtype=torch.uint8).reshape(4, 2, 3)
-    train = Split(x, torch.tensor([0, 1, 2, 0]))
-    held = Split(torch.rand(2, 3, dtype=torch.float64), torch.tensor([1, 1]))
-    test = Split(torch.rand(1, 3).bfloat16(), torch.tensor([2]))
-    data = TaskData(train, held, {"train": "a", "test": "b"}, 0.5, 3, test)
-    training = pack_training(data)
-    again = unpack(training, pack_test(data))
-    assert isinstance(again, TaskData)
-    for mine, theirs in [(train, again.train), (held, again.validation), (test, again.test)]:
-        assert theirs is not None and theirs.x.dtype == mine.x.dtype
-        assert torch.equal(mine.x, theirs.x) and torch.equal(mine.y, theirs.y)
-    assert (again.checksums, again.scale, again.classes) == (data.checksums, 0.5, 3)
-    assert again.train.x.data_ptr() == x.data_ptr()
-    alone = unpack(training, None)
-    assert not isinstance(alone, TaskData) and alone.checksums == {"train": "a"}
 
 
 def test_a_cluster_that_goes_ends_the_benchmark_with_one_line(
@@ -339,15 +207,6 @@ def test_a_cluster_that_goes_ends_the_benchmark_with_one_line(
             executor.submit(Told("work"), quiet).result(timeout=300)
 
 
-def test_gpus_are_shared_by_what_jobs_hold() -> None:
-    gigabyte = 2**30
-    # of 100 GB, 64 are counted on
-    assert ray_cluster.gpu_fraction(8 * gigabyte, 100 * gigabyte) == 0.13
-    assert ray_cluster.gpu_fraction(64 * gigabyte, 100 * gigabyte) == 1.0
-    assert ray_cluster.gpu_fraction(640 * gigabyte, 100 * gigabyte) == 1.0
-    assert ray_cluster.gpu_fraction(1, 100 * gigabyte) == 0.01
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch that sees no GPU")
 def test_devices_are_the_clusters(cluster: Any) -> None:
     with nodes(cluster, 1):
@@ -361,49 +220,3 @@ def test_devices_are_the_clusters(cluster: Any) -> None:
             RayExecutor()
     with pytest.raises(ConfigError, match="no CPU to run a job on"):
         RayExecutor()
-
-
-@pytest.mark.parametrize("address", ["ray://there:10001", "there", "there:x", "http://a:1"])
-def test_an_address_is_checked(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"give HOST:PORT .* or auto"):
-        ray_cluster.connect(ray, address, 1)
-
-
-def test_where_nothing_listens_is_said_at_once() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # and not listened on
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-        start = time.monotonic()
-        with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}: .*refused"):
-            ray_cluster.connect(ray, address, 1)
-    assert time.monotonic() - start < 30
-
-
-def test_the_local_executor_takes_no_address() -> None:
-    with pytest.raises(ConfigError, match="add --executor ray"):
-        LocalExecutor.open(Setup(address="auto"))
-
-
-def test_where_ray_is_missing_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'bioplaus\[ray\]'"):
-        registry.load("executor", "ray").open(Setup())
-
-
-def test_rays_errors_say_whether_another_try_makes_sense() -> None:
-    known = ray.exceptions
-    lost = [
-        (known.WorkerCrashedError(), "its worker process died"),
-        (known.NodeDiedError("gone"), "its node died"),
-        (known.OutOfMemoryError("full"), "ran out of memory"),
-        (known.ObjectLostError("00" * 28, None, "x"), "lost with a node"),
-        (known.ActorDiedError(), "ActorDiedError"),
-    ]
-    for error, words in lost:
-        said = ray_cluster.error_of(ray, "it", error)
-        assert isinstance(said, WorkerLost) and words in str(said)
-        wrapped = known.RayTaskError("perform", "trace", error)
-        assert isinstance(ray_cluster.error_of(ray, "it", wrapped), WorkerLost)
-    raised = known.RayTaskError("perform", "trace", ValueError("no\nsense"))
-    said = ray_cluster.error_of(ray, "it", raised)
-    assert type(said) is JobError and str(said) == "it: ValueError: no sense"

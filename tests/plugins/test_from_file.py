@@ -1,12 +1,9 @@
-"""Plugins of one's own: from a file, and from `bioplaus new` to a row in the report."""
+"""A rule from a file: it runs, its record says so, and a broken file is one clear line."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import pickle
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,35 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bioplaus import tasks
 from bioplaus.benchmark.jobs import CellJob
-from bioplaus.cli import main
-from bioplaus.errors import BioplausError, ConfigError, PluginError
+from bioplaus.errors import PluginError
 from bioplaus.experiments.experiment import plan
-from bioplaus.plugins import registry
 from bioplaus.plugins.from_file import add_rules
-from bioplaus.scaffold import KINDS, write_package
+from tests.helpers.command import call
 
-REPOSITORY = Path(__file__).parents[1]
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test takes from a file is gone after it."""
-    monkeypatch.setattr(registry, "_FROM_FILES", {})
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """The file of a rule called my-rule."""
-    write_package("rule", "my-rule", tmp_path)
-    return tmp_path / "my-rule" / "bioplaus_my_rule.py"
+REPOSITORY = Path(__file__).parents[2]
 
 
 def records(folder: Path) -> list[dict[str, object]]:
@@ -129,77 +105,6 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = call("run", "--plugin", str(tmp_path / "nowhere.py"))
     assert done.exit_code == 1
     assert "cannot read the plugin file" in done.stderr and "nowhere.py" in done.stderr
-
-
-@pytest.mark.parametrize("name", ["My", "my_rule", "-a", "a--b", "a/b", "", "x" * 61])
-def test_a_bad_name_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no name for a rule"):
-        write_package("rule", name, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"), [("rule", "backprop"), ("dataset", "digits"), ("task", "digits-mlp")]
-)
-def test_a_name_that_is_taken_is_refused(kind: str, name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="already: choose another name"):
-        write_package(kind, name, tmp_path)
-
-
-def test_nothing_is_written_over(tmp_path: Path) -> None:
-    write_package("rule", "mine", tmp_path)
-    with pytest.raises(ConfigError, match="is there already"):
-        write_package("dataset", "mine", tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(BioplausError, match="cannot write"):
-        write_package("rule", "mine", tmp_path / "file")
-
-
-def test_a_task_plugin_without_its_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.add(registry.Plugin("task", "lost", "bioplaus.suites_of_nobody", "lost 1.0"))
-    assert "broken: the task 'lost' from lost 1.0" in tasks.description("lost")
-    assert call("list", "tasks").exit_code == 0
-
-
-def commands(readme: Path) -> list[str]:
-    """The commands of a written README's first sh block."""
-    return readme.read_text().split("```sh\n")[1].split("```")[0].splitlines()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_from_new_to_a_row_of_the_report(
-    kind: str, fresh: Callable[[str, Path], str], tmp_path: Path
-) -> None:
-    """The commands of the README that `bioplaus new` writes, as they stand there."""
-    name = f"my-{kind}"
-    fresh(f"bioplaus new {kind} {name}", tmp_path)
-    package = tmp_path / name
-    seen = {}
-    for command in commands(package / "README.md"):
-        if command.startswith("bioplaus run"):
-            command += " --seeds 1 --epochs 1"
-        seen[shlex.split(command)[1]] = fresh(command, package)
-    assert f"{name}\t" in seen["list"] and f"bioplaus-{name} 0.1.0" in seen["list"]
-    if kind == "rule":
-        assert f"# {name}: passed" in seen["check"]
-        listed = fresh("bioplaus show my-rule", package)
-        assert "backprop with every error halved" in listed
-    text = fresh("bioplaus report --format csv", package)
-    rows = list(csv.DictReader(io.StringIO(text)))
-    found = {(row["rule"], row["task"]) for row in rows}
-    expected = {
-        "rule": {("my-rule", "digits-square"), ("backprop", "digits-square")},
-        "dataset": {("backprop", "my-dataset-mlp")},
-        "task": {("backprop", "my-task")},
-    }
-    assert found == expected[kind]
-    if "html" in registry.names("report"):
-        fresh("bioplaus report --format html -o board.html", package)
-        board = (package / "board.html").read_text()
-        assert all(rule in board for rule, _ in found)
-    tests = fresh(
-        "python -m pytest -q -p no:cacheprovider -k 'purity or splits or network'", package
-    )
-    assert "passed" in tests and "failed" not in tests
 
 
 SUITE = """

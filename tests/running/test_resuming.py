@@ -1,0 +1,146 @@
+"""A run that was stopped ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bioplaus.experiments.experiment import plan
+from bioplaus.records.schema import Record
+from bioplaus.records.store import Store
+from bioplaus.running.run import Results, run_experiments
+from bioplaus.system.interruption import Terminated, handled
+from bioplaus.training import checkpoint
+from bioplaus.training.checkpoint import Checkpoints, Tensors
+from bioplaus.training.execution import Execution
+
+SEEDS = [0, 3]
+
+RULES = ["backprop", "gaitprop", "weight-mirror", "targetprop", "equilibrium-propagation"]
+"""Among them rules with memory, auxiliary parameters and optimizers, noise, and a sweep of
+several phases."""
+NO_FACTS = ("timing", "provenance")
+
+
+def facts(record: Record) -> dict[str, Any]:
+    """All that must be equal to the last bit."""
+    return {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
+
+
+def run(rule: str, task: Path, store: Path, **settings: Any) -> Results:
+    chosen = {"sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9}}.get(rule, {})
+    name = "backprop" if rule == "sgd" else rule
+    experiments = plan([name], str(task), epochs=3, settings=chosen)
+    execution = Execution(torch.device("cpu"), settings.pop("compile", "off"))
+    return run_experiments(experiments, SEEDS, Store(store), execution=execution, **settings)
+
+
+def task_for(rule: str, tiny: Path) -> Path:
+    """Equilibrium propagation needs units that saturate."""
+    if rule == "equilibrium-propagation":
+        tiny.write_text(tiny.read_text().replace("leaky_relu(0.1)", "hard_sigmoid"))
+    return tiny
+
+
+def stopping_after(steps: int) -> Callable[..., None]:
+    """Sends this process SIGTERM once so many steps have been taken."""
+    sent: list[int] = []
+
+    def observe(_: object, progress: Any) -> None:
+        if progress.step >= steps and not sent:
+            sent.append(steps)
+            signal.raise_signal(signal.SIGTERM)
+
+    return observe
+
+
+@pytest.mark.parametrize("rule", [*RULES, "sgd", "predictive-coding", "kolen-pollack"])
+def test_stopped_between_steps_and_resumed_it_ends_the_same(
+    rule: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM in the first, the second and at the end of the second of three epochs of 10."""
+    monkeypatch.setattr("bioplaus.training.trainer._REPORT_EVERY_SECONDS", 0.0)
+    task = task_for(rule, tiny)
+    whole = run(rule, task, tmp_path / "whole")
+    assert not whole.problems
+    for steps in (3, 17, 20):
+        with pytest.raises(Terminated) as stopped, handled():
+            run(rule, task, tmp_path / "parts", observe=stopping_after(steps))
+        assert stopped.value.code == 143
+    parts = run(rule, task, tmp_path / "parts")
+    assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
+    assert parts.records[0].provenance["resumed_at_steps"] == [3, 17, 20]
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_compiled_run_resumes_to_the_same_bits(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bioplaus.training.trainer._REPORT_EVERY_SECONDS", 0.0)
+    whole = run("gaitprop", tiny, tmp_path / "whole", compile="on")
+    with pytest.raises(Terminated), handled():
+        run("gaitprop", tiny, tmp_path / "parts", compile="on", observe=stopping_after(13))
+    parts = run("gaitprop", tiny, tmp_path / "parts", compile="on")
+    assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
+
+
+def child_run(rule: str, task: Path, store: Path) -> None:
+    """A run in a process of its own, checkpoints being written all the time."""
+    torch.set_num_threads(1)
+    checkpoint._WITHIN_EPOCH_SECONDS = 0.0
+    checkpoint._SHARE = 1.0
+    assert not run(rule, task, store).problems
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_killed_at_random_moments_it_ends_the_same(
+    rule: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four kill -9 while it trains, for each of five rules."""
+    # a server that has not trained forks the children: autograd does not survive a fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bioplaus.running.run", "tests.running.test_resuming"])
+    task = task_for(rule, tiny)
+    whole = run(rule, task, tmp_path / "whole")
+    moments = random.Random(rule)
+    killed = 0
+    while killed < 4:
+        child = context.Process(target=child_run, args=(rule, task, tmp_path / "parts"))
+        child.start()
+        while child.is_alive() and not list(tmp_path.rglob(".checkpoint-*.pt")):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0.0, 0.2))
+        child.kill()
+        child.join()
+        if child.exitcode == -signal.SIGKILL:
+            killed += 1
+        else:  # it was done before
+            assert child.exitcode == 0
+            shutil.rmtree(tmp_path / "parts")
+    parts = run(rule, task, tmp_path / "parts")
+    assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
+    assert not list((tmp_path / "parts").rglob(".*")), "an orphaned temporary file"
+
+
+def test_a_folder_that_takes_no_checkpoint_stops_no_training(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Checkpoints, tensors: Tensors) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_write", full)
+    done = run("backprop", tiny, tmp_path / "r")
+    assert len(done.records) == 2
+    (note,) = done.notes
+    assert note.startswith("no checkpoint could be written to") and "No space left" in note
+    assert done.records[0].provenance["notes"] == [note]
