@@ -27,8 +27,8 @@ from bioplaus.records.store import Store, read_tuning
 from bioplaus.tasks import data_cache as job_data
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import TrainingData, read_task
+from bioplaus.training.budget import budget as budget_of
 from bioplaus.training.configurations import structure
-from bioplaus.training.execution import budget as budget_of
 from bioplaus.training.groups import prepared
 from bioplaus.training.trainer import Trainer
 from tests.helpers.inline import InlineExecutor
