@@ -57,7 +57,7 @@ def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[f
     device is quickest with.
     """
     from bioplaus.training.configurations import most_together
-    from bioplaus.training.execution import evenly
+    from bioplaus.training.groups import evenly
 
     entry = left.entry
     where = entry.task.name, entry.rule

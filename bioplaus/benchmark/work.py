@@ -17,7 +17,7 @@ from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import claimed
 from bioplaus.system.device import provenance
 from bioplaus.training.checkpoint import remove_checkpoints
-from bioplaus.training.execution import evenly
+from bioplaus.training.groups import evenly
 
 
 @dataclass

@@ -25,6 +25,7 @@ from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
 from bioplaus.network.layer import Params, Shape
 from bioplaus.network.network import Network, Trace
+from bioplaus.network.shapes import Below, Outputs, Targets
 from bioplaus.numerics.random_streams import Stream
 
 RESERVED_OPTIONS = frozenset(
@@ -40,8 +41,8 @@ AuxOptimizer = OptimizerSpec | Literal["same"] | None
 class Batch(NamedTuple):
     """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
 
-    x: Tensor
-    y: Tensor
+    x: Below
+    y: Targets
 
 
 class State(NamedTuple):
@@ -66,6 +67,12 @@ class Update(NamedTuple):
     """The next `state.memory`, the same names, shapes and dtypes."""
     metrics: dict[str, Tensor]
     """Scalars, averaged over an epoch; always "loss"."""
+
+    @property
+    def total(self) -> Params:
+        """What the optimizer descends: `grads`, and `penalty` where there is one."""
+        penalty = self.penalty
+        return {n: g + penalty[n] if n in penalty else g for n, g in self.grads.items()}
 
 
 class NoiseSpec(NamedTuple):
@@ -221,7 +228,7 @@ class ForwardPass(NamedTuple):
     state: State
     batch: Batch
     trace: Trace
-    error: Tensor
+    error: Outputs
     """e_L, the gradient of each example's loss at the output h_L, (N, n_L)."""
     noise: Params
     shared: Any = None

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, Identity
+from bioplaus.network.shapes import Above, Below
 from bioplaus.numerics.linalg import solve_rows
 from bioplaus.numerics.random_streams import Stream
 
@@ -75,13 +76,13 @@ _IDENTITY = Identity()
 class LayerTrace(NamedTuple):
     """What one layer did in a forward pass over N examples."""
 
-    input: Tensor
+    input: Below
     """h_{l-1}, (N, *in_shape)."""
-    preactivation: Tensor
+    preactivation: Above
     """a_l = W_l h_{l-1} + b_l, (N, *out_shape)."""
-    slope: Tensor
+    slope: Above
     """D_l = f'(a_l), (N, *out_shape)."""
-    output: Tensor
+    output: Above
     """h_l = f(a_l), (N, *out_shape)."""
     residuals: Residuals
 
@@ -111,15 +112,15 @@ class Layer(ABC):
         """Initial parameters, float64 on the CPU."""
 
     @abstractmethod
-    def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
+    def forward(self, p: Params, h: Below) -> tuple[Above, Residuals]:
         """Pre-activation W h + b of a batch, and what the operations below need."""
 
     @abstractmethod
-    def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+    def adjoint(self, p: Params, residuals: Residuals, d: Above) -> Below:
         """W^T d for each example, or B d for feedback weights p["weight"] shaped like W."""
 
     @abstractmethod
-    def weight_grad(self, residuals: Residuals, d: Tensor) -> Params:
+    def weight_grad(self, residuals: Residuals, d: Above) -> Params:
         """Batch mean of d h^T and of d, for post-synaptic vectors d at the pre-activation."""
 
     def multiply_adds(self) -> int:
@@ -130,7 +131,7 @@ class Layer(ABC):
         """Random numbers on (0, 1) that a training step hands to the layer as p["uniform"]."""
         return None
 
-    def trace(self, p: Params, h: Tensor) -> LayerTrace:
+    def trace(self, p: Params, h: Below) -> LayerTrace:
         """`forward`, the activation and its slope."""
         a, residuals = self.forward(p, h)
         return LayerTrace(h, a, self.activation.slope_at(a), self.activation(a), residuals)
@@ -140,12 +141,12 @@ class Layer(ABC):
         return f"a {self.kind} layer has no inverse"
 
     def solve(
-        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
-    ) -> Tensor:
+        self, p: Params, residuals: Residuals, d: Above, solver: Solver = solve_rows
+    ) -> Below:
         """W^-1 d for each example; zero on input units that the layer does not read."""
         raise ConfigError(self.why_not_invertible() or "no inverse")
 
-    def preimage(self, p: Params, residuals: Residuals, a: Tensor) -> Tensor:
+    def preimage(self, p: Params, residuals: Residuals, a: Above) -> Below:
         """The input whose pre-activation is a; units that are not read keep their activity."""
         raise ConfigError(self.why_not_invertible() or "no inverse")
 
@@ -208,13 +209,13 @@ class Dense(Layer):
         weight = init.weight(stream.at("weight"), self.n_out, self.reads)
         return {"weight": weight} | ({"bias": weight.new_zeros(self.n_out)} if self.bias else {})
 
-    def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
+    def forward(self, p: Params, h: Below) -> tuple[Above, Residuals]:
         return F.linear(self.read(h), p["weight"], p.get("bias")), (h,)
 
-    def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+    def adjoint(self, p: Params, residuals: Residuals, d: Above) -> Below:
         return self._pad(d @ p["weight"])
 
-    def weight_grad(self, residuals: Residuals, d: Tensor) -> Params:
+    def weight_grad(self, residuals: Residuals, d: Above) -> Params:
         (h,) = residuals
         mean = d / d.shape[0]
         grad = {"weight": mean.T @ self.read(h)}
@@ -226,11 +227,11 @@ class Dense(Layer):
         return None
 
     def solve(
-        self, p: Params, residuals: Residuals, d: Tensor, solver: Solver = solve_rows
-    ) -> Tensor:
+        self, p: Params, residuals: Residuals, d: Above, solver: Solver = solve_rows
+    ) -> Below:
         return self._pad(solver(p["weight"], d))
 
-    def preimage(self, p: Params, residuals: Residuals, a: Tensor) -> Tensor:
+    def preimage(self, p: Params, residuals: Residuals, a: Above) -> Below:
         (h,) = residuals
         drive = a - p["bias"] if self.bias else a
         return self.write(h, solve_rows(p["weight"], drive))

@@ -105,11 +105,10 @@ def backward(
     fixed = norms.running(model.training)
     output = configured.predict(net, params | fixed, before, batch.x)
     owned = [*params.values(), *state.aux.values()]
-    grads = apart(update.grads, owned)
+    grads = apart(update.total, owned)
     for name, parameter in names.items():
         if parameter.requires_grad:
             grad = grads[name]
-            grad = grad + update.penalty[name] if name in update.penalty else grad
             parameter.grad = grad if parameter.grad is None else parameter.grad + grad
     state.advance(apart(update.aux_grads, owned), apart(update.memory, owned))
     return Backward(update.metrics["loss"], output, state)

@@ -95,11 +95,10 @@ class Learner:
         when = When(self.seed, self.steps, self.model.training)
         update = update_at(self.rule, self.net, params, self._state(), batch, when, self._norms)
         owned = [*params.values(), *self.aux.values()]
-        grads, memory = apart(update.grads, owned), apart(update.memory, owned)
+        grads, memory = apart(update.total, owned), apart(update.memory, owned)
         for name, parameter in self._names.items():
             if parameter.requires_grad:
-                penalty = update.penalty.get(name)
-                parameter.grad = grads[name] if penalty is None else grads[name] + penalty
+                parameter.grad = grads[name]
         for name, grad in apart(update.aux_grads, owned).items():
             self.aux[name].grad = grad
         self.optimizer.step()

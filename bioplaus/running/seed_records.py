@@ -18,7 +18,7 @@ from bioplaus.records.schema import Cost, Curves, Record, Timing, digest, seed_k
 from bioplaus.records.store import Store, read_record
 from bioplaus.system.atomic_files import write_atomically
 from bioplaus.system.device import provenance
-from bioplaus.training.execution import cost
+from bioplaus.training.cost import cost
 from bioplaus.training.seed_outcome import Outcome
 from bioplaus.training.trainer import Trainer
 

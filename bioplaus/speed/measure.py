@@ -22,7 +22,10 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.speed.plain_torch import eager_step
 from bioplaus.system.device import PRECISIONS, suitable_threads, use_precision
 from bioplaus.tasks.dataset import Split
-from bioplaus.training.execution import Execution, budget, peak_bytes, step_flops
+from bioplaus.training.budget import budget
+from bioplaus.training.cost import step_flops
+from bioplaus.training.execution import Execution
+from bioplaus.training.memory import peak_bytes
 from bioplaus.training.operation_count import count
 from bioplaus.training.stepper import Stepper
 

@@ -27,8 +27,8 @@ from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
+from bioplaus.training.budget import Budget
 from bioplaus.training.operation_count import count
-from bioplaus.training.stepper import Budget
 from bioplaus.training.trainer import Splits, Trainer
 
 FLOAT32 = 1e-4

@@ -15,8 +15,8 @@ from bioplaus.testing.check import check
 from bioplaus.testing.comparing import identical, rel, worst
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
+from bioplaus.training.budget import Budget
 from bioplaus.training.seed_outcome import Outcome
-from bioplaus.training.stepper import Budget
 from bioplaus.training.trainer import Splits, Trainer
 
 CLOSE = 1e-10

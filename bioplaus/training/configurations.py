@@ -10,12 +10,10 @@ import json
 from collections.abc import Callable, Sequence
 
 from bioplaus.experiments.experiment import Experiment
-from bioplaus.learning.batching import Replica
-from bioplaus.system.device import suitable_threads
 from bioplaus.tasks.task import TrainingData
-from bioplaus.training.execution import Execution, budget, checkpoints, fitting, halved
-from bioplaus.training.groups import blaming, prepared
-from bioplaus.training.trainer import Progress, Splits, Trainer
+from bioplaus.training.execution import Execution
+from bioplaus.training.groups import train_together
+from bioplaus.training.trainer import Progress
 
 _SMALL_PRODUCT = 1e7
 """Multiply-adds in a CPU step's largest product up to which another replica costs less than
@@ -58,45 +56,10 @@ def train_stacked(
     None for a seed that diverged. Experiments of one `structure`. PluginError where the
     rule raises.
     """
-    first = experiments[0]
-    replicas = [
-        Replica(seed, e.rule, e.optimizer, e.aux_optimizer) for e in experiments for seed in seeds
+    trainers = train_together(experiments, data, seeds, execution, watch, probe=False)
+    found = [
+        None if o.diverged_epoch is not None else o.validation_accuracy[-1]
+        for trainer in trainers
+        for o in trainer.outcomes
     ]
-    found: list[float | None] = []
-    with blaming(first):
-        splits = prepared(first, data, execution.device)
-        most = fitting(first, splits.train, len(replicas), execution)
-        while replicas[len(found) :]:
-            group = replicas[len(found) : len(found) + most]
-            multiply_adds = len(group) * first.task.batch_size * first.network.widest_product()
-            with suitable_threads(multiply_adds):
-                try:
-                    trainer = _trainer(first, group, splits, execution)
-                    trainer.train(
-                        watch, checkpoints(execution, experiments, data, trainer.seeds, len(found))
-                    )
-                except Exception as error:
-                    halved(error, len(group), first)
-                    most = len(group) // 2
-                    continue
-            found += [
-                None if o.diverged_epoch is not None else o.validation_accuracy[-1]
-                for o in trainer.outcomes
-            ]
     return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
-
-
-def _trainer(
-    first: Experiment, group: Sequence[Replica], splits: Splits, execution: Execution
-) -> Trainer:
-    seeds = [replica.seed for replica in group]
-    return Trainer(
-        group[0].rule,
-        first.network,
-        splits,
-        budget(first),
-        seeds,
-        execution.compile,
-        each=group,
-        probe=False,
-    )

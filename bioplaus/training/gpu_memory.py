@@ -11,8 +11,7 @@ from bioplaus.experiments.experiment import Experiment
 from bioplaus.system.device import PRECISIONS
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import TaskData, TrainingData, prepare
-from bioplaus.training.execution import budget, generous_bytes, peak_bytes
-from bioplaus.training.stepper import Stepper
+from bioplaus.training.memory import generous_bytes, replica_bytes
 
 CONTEXT_BYTES = 2**30
 """Of a process on a GPU before it trains, libraries and a chunk of an evaluation included."""
@@ -63,10 +62,4 @@ def _counted(key: _Key, stored: torch.dtype) -> int | None:
     size, shape = experiment.task.batch_size, experiment.network.in_shape
     blank = Split(torch.zeros(size, prod(shape), dtype=stored), torch.zeros(size, dtype=torch.long))
     dtype = PRECISIONS[experiment.precision]
-    batch = prepare(blank, shape, 1.0, dtype, torch.device("cpu"))
-    stepper = Stepper(
-        experiment.rule, experiment.network, batch, budget(experiment), [0], compile="off"
-    )
-    with torch.no_grad():
-        stepper.step(torch.arange(size)[None], 0, None)
-    return peak_bytes(stepper)
+    return replica_bytes(experiment, prepare(blank, shape, 1.0, dtype, torch.device("cpu")))

@@ -24,8 +24,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from bioplaus.errors import BioplausError
 
-Function = Callable[..., list[Tensor]]
-"""From tensors to tensors."""
+Traceable = tuple[list[Tensor], tuple[str, ...]]
+Function = Callable[..., Traceable]
+"""From tensors to tensors, and to names, which depend on the tensors' shapes alone."""
 
 How = Literal["eager", "traced", "compiled"]
 
@@ -42,6 +43,8 @@ class Program:
         self._to_compile = compiled
         self.how: How = "eager"
         self.why = ""
+        self.names: tuple[str, ...] = ()
+        """What the function returns beside tensors, after the first call."""
         self.graph: GraphModule | None = None
         self.calls = 0
         self.setup_seconds = 0.0
@@ -52,15 +55,15 @@ class Program:
         return self._run(*tensors)
 
     def _first(self, *tensors: Tensor) -> Sequence[Tensor]:
-        self._run = self._function
+        self._run = self._as_it_is
         start = time.perf_counter()
         try:
-            self.graph = trace(self._function, tensors)
+            self.graph, self.names = trace(self._function, tensors)
         except BioplausError:
             raise
         except Exception as error:  # torch may raise anything on what it cannot trace
             self.why = f"it cannot be traced ({_line(error)})"
-            return self._function(*tensors)  # what the rule itself does wrong is raised here
+            return self._as_it_is(*tensors)  # what the rule itself does wrong is raised here
         self._run, self.how = self.graph, "traced"
         self.setup_seconds = time.perf_counter() - start
         if self._to_compile(self.graph):
@@ -76,13 +79,24 @@ class Program:
         run: Callable[..., Sequence[Tensor]] = self._run
         return run(*tensors)
 
+    def _as_it_is(self, *tensors: Tensor) -> Sequence[Tensor]:
+        outputs, self.names = self._function(*tensors)
+        return outputs
 
-def trace(function: Function, tensors: Sequence[Tensor]) -> GraphModule:
-    """The operations that the function comes to on tensors of these shapes."""
-    graph = make_fx(function)(*tensors)
+
+def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, tuple[str, ...]]:
+    """The operations that the function comes to on tensors of these shapes, and its names."""
+    found: list[tuple[str, ...]] = []
+
+    def outputs(*given: Tensor) -> list[Tensor]:
+        computed, names = function(*given)
+        found.append(names)
+        return computed
+
+    graph = make_fx(outputs)(*tensors)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return graph
+    return graph, found[-1]
 
 
 def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:

@@ -17,9 +17,10 @@ from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream, random_order
 from bioplaus.system.interruption import Interruption
 from bioplaus.tasks.dataset import Split
+from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors
 from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors
-from bioplaus.training.stepper import Budget, Compile, Stepper
+from bioplaus.training.stepper import Compile, Stepper
 
 _REPORT_EVERY_SECONDS = 0.1
 

@@ -11,7 +11,7 @@ import torch
 from bioplaus.learning.batching import batched_update
 from bioplaus.learning.rule import State
 from bioplaus.tasks.task import prepare, read_task
-from bioplaus.training.stepper import Budget
+from bioplaus.training.budget import Budget
 from bioplaus.training.trainer import Splits, Trainer
 from tests.helpers.networks import get_rule, make_network, random_batch, random_params
 

@@ -9,8 +9,9 @@ from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.plugins import registry
 from bioplaus.tasks.dataset import Split
+from bioplaus.training.budget import Budget
 from bioplaus.training.cuda_graph import Captured
-from bioplaus.training.stepper import Budget, Compile, Stepper
+from bioplaus.training.stepper import Compile, Stepper
 from tests.helpers.networks import make_network, random_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

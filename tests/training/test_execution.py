@@ -26,9 +26,11 @@ from bioplaus.plugins import registry
 from bioplaus.records.store import Store
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import prepare
-from bioplaus.training import execution as module
-from bioplaus.training.execution import Execution, groups
-from bioplaus.training.stepper import Budget, Compile, Stepper
+from bioplaus.training import memory
+from bioplaus.training.budget import Budget, budget
+from bioplaus.training.execution import Execution
+from bioplaus.training.groups import evenly
+from bioplaus.training.stepper import Compile, Stepper
 from tests.helpers.networks import make_network, random_batch
 
 CPU = torch.device("cpu")
@@ -138,15 +140,14 @@ def experiment_and_data(tiny: Path) -> tuple[Any, Split]:
 @pytest.mark.parametrize(
     ("seeds", "most", "sizes"), [(5, 2, [2, 2, 1]), (4, 4, [4]), (7, 3, [3, 2, 2]), (1, 9, [1])]
 )
-def test_seeds_are_split_evenly(tiny: Path, seeds: int, most: int, sizes: list[int]) -> None:
-    found = groups(*experiment_and_data(tiny), list(range(seeds)), Execution(CPU, "off", most))
+def test_seeds_are_split_evenly(seeds: int, most: int, sizes: list[int]) -> None:
+    found = evenly(range(seeds), most)
     assert [len(group) for group in found] == sizes
     assert [seed for group in found for seed in group] == list(range(seeds))
 
 
 def test_auto_takes_all_seeds_where_the_memory_is_plenty(tiny: Path) -> None:
-    found = groups(*experiment_and_data(tiny), list(range(40)), Execution(CPU, "off"))
-    assert [len(group) for group in found] == [40]
+    assert memory.fitting(*experiment_and_data(tiny), 40) == 40
 
 
 def test_auto_takes_as_many_as_the_memory_holds(
@@ -154,33 +155,28 @@ def test_auto_takes_as_many_as_the_memory_holds(
 ) -> None:
     """Memory for ten of the counted replicas, eight tenths of it to be used: eight together."""
     experiment, train = experiment_and_data(tiny)
-    stepper = Stepper(experiment.rule, experiment.network, train, module.budget(experiment), [0])
-    with torch.no_grad():
-        stepper.step(torch.arange(50)[None], 0, None)
-    peak = module.peak_bytes(stepper)
-    assert peak is not None
-    monkeypatch.setattr(module, "free_memory", lambda device: 10 * (peak - train.x.nbytes))
-    found = groups(experiment, train, list(range(24)), Execution(CPU, "off"))
-    assert [len(group) for group in found] == [8, 8, 8]
+    replica = memory.replica_bytes(experiment, train)
+    assert replica is not None
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10 * replica)
+    assert memory.fitting(experiment, train, 24) == 8
 
 
 def test_one_seed_trains_however_small_the_memory(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "free_memory", lambda device: 1)
-    found = groups(*experiment_and_data(tiny), [0, 1], Execution(CPU, "off"))
-    assert found == [[0], [1]]
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1)
+    assert memory.fitting(*experiment_and_data(tiny), 2) == 1
 
 
 def test_the_counted_peak_holds_the_parameters_four_times_and_the_data(tiny: Path) -> None:
     """Parameters, gradients and Adam's two averages last between steps; a step needs more."""
     experiment, train = experiment_and_data(tiny)
-    stepper = Stepper(experiment.rule, experiment.network, train, module.budget(experiment), [0])
+    stepper = Stepper(experiment.rule, experiment.network, train, budget(experiment), [0])
     with torch.no_grad():
         stepper.step(torch.arange(50)[None], 0, None)
     parameters = sum(t.nbytes for t in stepper.params.values())
     lasting = 4 * parameters + train.x.nbytes
-    peak = module.peak_bytes(stepper)
+    peak = memory.peak_bytes(stepper)
     assert peak is not None
     targets, activities = len(train) * 10 * 4, 50 * (64 + 2 * 6 * 16) * 4
     assert lasting < peak < lasting + targets + parameters + activities + 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,8 +13,9 @@ from bioplaus.training.operation_count import Operations, count
 from bioplaus.training.traced_step import trace
 
 
-def cost(function: object, *tensors: Tensor) -> Operations:
-    return count(trace(function, tensors))  # type: ignore[arg-type]
+def cost(function: Callable[..., list[Tensor]], *tensors: Tensor) -> Operations:
+    graph, _ = trace(lambda *given: (function(*given), ()), tensors)
+    return count(graph)
 
 
 def test_a_product_costs_two_operations_a_multiply_add_and_its_three_matrices() -> None:

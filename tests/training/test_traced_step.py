@@ -11,11 +11,11 @@ from torch.fx import GraphModule
 
 from bioplaus.errors import PluginError
 from bioplaus.training import traced_step as programs
-from bioplaus.training.traced_step import Program, trace
+from bioplaus.training.traced_step import Program, Traceable, trace
 
 
-def function(a: Tensor, b: Tensor) -> list[Tensor]:
-    return [torch.tanh(a @ b) + 1, a]
+def function(a: Tensor, b: Tensor) -> Traceable:
+    return [torch.tanh(a @ b) + 1, a], ("bent",)
 
 
 def never(graph: GraphModule) -> bool:
@@ -34,15 +34,16 @@ def pair(seed: int) -> tuple[Tensor, Tensor]:
 def test_replaying_changes_no_bit() -> None:
     program = Program(function, never)
     for seed in range(3):
-        for ours, theirs in zip(program(*pair(seed)), function(*pair(seed)), strict=True):
+        for ours, theirs in zip(program(*pair(seed)), function(*pair(seed))[0], strict=True):
             assert torch.equal(ours, theirs)
     assert (program.how, program.why) == ("traced", "")
+    assert program.names == ("bent",)
 
 
 def test_the_function_runs_once_and_is_replayed_from_then_on() -> None:
     calls = []
 
-    def counted(a: Tensor, b: Tensor) -> list[Tensor]:
+    def counted(a: Tensor, b: Tensor) -> Traceable:
         calls.append(1)
         return function(a, b)
 
@@ -59,19 +60,20 @@ def test_compiling_changes_rounding_alone(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     program = Program(function, always)
     for seed in range(2):
-        for ours, theirs in zip(program(*pair(seed)), function(*pair(seed)), strict=True):
+        for ours, theirs in zip(program(*pair(seed)), function(*pair(seed))[0], strict=True):
             assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6)
     assert (program.how, program.why) == ("compiled", "")
 
 
 def test_what_cannot_be_traced_runs_as_it_is_and_says_why() -> None:
-    def branching(a: Tensor) -> list[Tensor]:
-        return [a + 1 if a.sum() > 0 else a - 1]
+    def branching(a: Tensor) -> Traceable:
+        return [a + 1 if a.sum() > 0 else a - 1], ("moved",)
 
     program = Program(branching, always)
     assert program(torch.ones(2))[0].tolist() == [2, 2]
     assert program(-torch.ones(2))[0].tolist() == [-2, -2]
     assert program.how == "eager" and "traced" in program.why
+    assert program.names == ("moved",)
 
 
 def test_what_cannot_be_compiled_is_replayed_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,16 +82,16 @@ def test_what_cannot_be_compiled_is_replayed_and_says_why(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(programs, "compile_graph", broken)
     program = Program(function, always)
-    assert torch.equal(program(*pair(0))[0], function(*pair(0))[0])
+    assert torch.equal(program(*pair(0))[0], function(*pair(0))[0][0])
     assert program.how == "traced"
     assert program.why == "it cannot be compiled (FileNotFoundError: no compiler)"
 
 
 def test_what_the_function_does_wrong_is_raised() -> None:
-    def wrong(a: Tensor) -> list[Tensor]:
-        return [a @ a]
+    def wrong(a: Tensor) -> Traceable:
+        return [a @ a], ()
 
-    def broken(a: Tensor) -> list[Tensor]:
+    def broken(a: Tensor) -> Traceable:
         raise PluginError("a rule broke its contract")
 
     with pytest.raises(RuntimeError, match="mat"):
@@ -99,8 +101,8 @@ def test_what_the_function_does_wrong_is_raised() -> None:
 
 
 def test_a_trace_holds_no_dead_operation() -> None:
-    def wasteful(a: Tensor) -> list[Tensor]:
+    def wasteful(a: Tensor) -> Traceable:
         a @ a
-        return [a + 1]
+        return [a + 1], ()
 
-    assert "mm" not in trace(wasteful, [torch.ones(2, 2)]).code
+    assert "mm" not in trace(wasteful, [torch.ones(2, 2)])[0].code

@@ -1,0 +1,140 @@
+"""What training changes: all replicas' parameters, rule state and optimizers, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bioplaus.errors import PluginError
+from bioplaus.learning.batching import Replica, Rule, stack, stacked_initial, unstack
+from bioplaus.learning.optimizers import StackedOptimizer
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.training.budget import Budget
+
+
+class Replicas:
+    """The replicas of one rule as they stand between two steps.
+
+    Parameters and auxiliary parameters stay where they are in memory: optimizers and CUDA
+    graphs hold them. So does the rest of the rule's state on a CUDA device.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        net: Network,
+        budget: Budget,
+        seeds: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+        each: Sequence[Replica],
+    ) -> None:
+        """each: where replicas differ in more than the seed, what each of them is.
+
+        PluginError for a rule with auxiliary parameters and no optimizer for them.
+        """
+        self._net, self._seeds = net, tuple(seeds)
+        self._rules = [r.rule for r in each] or [rule] * len(self._seeds)
+        self.params, state = stacked_initial(self._rules, net, self._seeds, dtype, device)
+        self.aux, self.memory = state
+        self._optimizer = StackedOptimizer(
+            [r.optimizer for r in each] or [budget.optimizer], self.params.values()
+        )
+        if self.aux and budget.aux_optimizer is None:
+            raise PluginError(
+                f"the rule {rule.name!r} has auxiliary parameters but no aux_optimizer for them"
+            )
+        self._aux_optimizer = (
+            StackedOptimizer(
+                [r.aux_optimizer for r in each if r.aux_optimizer] or [budget.aux_optimizer],
+                self.aux.values(),
+            )
+            if budget.aux_optimizer and self.aux
+            else None
+        )
+        self._memory_stays = device.type == "cuda"
+
+    @property
+    def state(self) -> State:
+        """The rule's state, stacked."""
+        return State(self.aux, self.memory)
+
+    def given(self) -> list[Tensor]:
+        """What a step reads of them: parameters, auxiliary parameters and memory, in order."""
+        return [*self.params.values(), *self.aux.values(), *self.memory.values()]
+
+    def take(self, returned: Iterator[Tensor]) -> None:
+        """A step's gradients, auxiliary gradients and next memory, in the order of `given`."""
+        for parameter in (*self.params.values(), *self.aux.values()):
+            parameter.grad = next(returned).contiguous()
+        memory = {name: next(returned) for name in self.memory}
+        self._optimizer.step()
+        if self._aux_optimizer is not None:
+            self._aux_optimizer.step()
+        self._remember(memory)
+
+    def refresh(self, batch: Batch, number: int) -> None:
+        """The rule's work on the host before step `number`, one replica after the other."""
+        states = [
+            rule.refresh(
+                self._net,
+                unstack(self.params, i),
+                State(unstack(self.aux, i), unstack(self.memory, i)),
+                Batch(batch.x[i], batch.y[i]),
+                Stream(seed).at("refresh", number),
+            )
+            for i, (rule, seed) in enumerate(zip(self._rules, self._seeds, strict=True))
+        ]
+        _copy(stack([s.aux for s in states]), self.aux)
+        self._remember(stack([s.memory for s in states]))
+
+    def _remember(self, memory: Params) -> None:
+        if self._memory_stays:
+            _copy(memory, self.memory)
+        else:
+            self.memory = memory
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that the next step depends on; shares storage with it."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "params": self.params,
+            "aux": self.aux,
+            "memory": self.memory,
+            "optimizer": self._optimizer.snapshot(),
+            "aux_optimizer": self._aux_optimizer.snapshot() if self._aux_optimizer else {},
+        }
+        return {f"{part}/{n}": tensor for part, kept in parts.items() for n, tensor in kept.items()}
+
+    @torch.no_grad()
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+        parts: dict[str, Params] = {}
+        for key, tensor in snapshot.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = tensor
+        for own, part in ((self.params, "params"), (self.aux, "aux"), (self.memory, "memory")):
+            _copy({name: parts[part][name] for name in own}, own)
+        self._optimizer.restore(parts.get("optimizer", {}))
+        if self._aux_optimizer is not None:
+            self._aux_optimizer.restore(parts.get("aux_optimizer", {}))
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that lasts between steps: parameters, their gradients, states."""
+        for tensor in (*self.params.values(), *self.aux.values()):
+            yield tensor
+            if tensor.grad is not None:
+                yield tensor.grad
+        yield from self.memory.values()
+        for optimizer in (self._optimizer, self._aux_optimizer):
+            for kept in optimizer.state.values() if optimizer else ():
+                yield from (v for v in kept.values() if isinstance(v, Tensor))
+
+
+def _copy(tensors: Mapping[str, Tensor], into: Params) -> None:
+    for name, tensor in tensors.items():
+        into[name].copy_(tensor)
