@@ -30,6 +30,7 @@ from .relaxation import (
     Order,
     backward_state,
     backward_weights,
+    frozen_profile,
     frozen_target,
     relax,
     slopes_times,
@@ -85,17 +86,14 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        transpose = self.config.backward == "transpose"
-        return Plausibility(
-            weight_transport="transpose" if transpose else "none",
-            phases=f"relaxation of {self.config.steps} steps with a frozen forward pass",
-            update_locking=True,
-            backward_locking=False,
-            local=True,
-            needs_derivative="transport" if self.config.transport_derivative else "local",
-            signed_errors="yes",
-            auxiliary="memory of the forward pass" + ("" if transpose else ", backward weights B"),
-            note="the same neuron holds first its activity, then its error",
+        config = self.config
+        return frozen_profile(
+            config.steps, config.backward, config.transport_derivative
+        ).model_copy(
+            update={
+                "signed_errors": "yes",
+                "note": "the same neuron holds first its activity, then its error",
+            }
         )
 
     @property

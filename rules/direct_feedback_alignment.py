@@ -14,7 +14,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import FixedFeedbackConfig
+from .feedback import FEEDBACK_PATH, FixedFeedbackConfig
 from .published import biotorch
 
 
@@ -48,16 +48,13 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        return Plausibility(
-            weight_transport="none",
-            phases="one broadcast of the output's error",
-            update_locking=True,
-            backward_locking=False,
-            local=True,
-            needs_derivative="transport",
-            signed_errors="yes",
-            auxiliary="feedback weights B_l from the output to every layer",
-            note="of the slopes, only the output's is in what is broadcast",
+        return FEEDBACK_PATH.model_copy(
+            update={
+                "phases": "one broadcast of the output's error",
+                "backward_locking": False,
+                "auxiliary": "feedback weights B_l from the output to every layer",
+                "note": "of the slopes, only the output's is in what is broadcast",
+            }
         )
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:

@@ -14,10 +14,23 @@ from types import MappingProxyType
 
 from pydantic import Field
 
+from bioplaus.learning.profile import Plausibility
 from bioplaus.learning.rule import RuleConfig
 from bioplaus.network.layer import Init, Params, Shape
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
+
+FEEDBACK_PATH = Plausibility(
+    weight_transport="none",
+    phases="one backward pass",
+    update_locking=True,
+    backward_locking=True,
+    local=True,
+    needs_derivative="transport",
+    signed_errors="yes",
+    auxiliary="feedback weights B_l",
+)
+"""The family's profile; each rule is its difference from it."""
 
 
 class FixedFeedbackConfig(RuleConfig):

@@ -12,7 +12,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import FixedFeedbackConfig, random_feedback
+from .feedback import FEEDBACK_PATH, FixedFeedbackConfig, random_feedback
 from .published import akrout, biotorch
 
 
@@ -42,16 +42,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        return Plausibility(
-            weight_transport="none",
-            phases="one backward pass",
-            update_locking=True,
-            backward_locking=True,
-            local=True,
-            needs_derivative="transport",
-            signed_errors="yes",
-            auxiliary="feedback weights B_l",
-        )
+        return FEEDBACK_PATH
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         return State(aux={}, memory=random_feedback(net, stream, self.config.feedback()))

@@ -49,10 +49,9 @@ from .inverses import (
     affine_inverse_grad,
     exact_inverse,
     exact_transport,
-    initial_affine_inverse,
+    initial_inverses,
     refined_transport,
     why_not_invertible,
-    why_not_learnable,
 )
 from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
 
@@ -155,10 +154,12 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     def supports(self, net: Network) -> str | None:
         if reason := super().supports(net):
             return reason
-        return why_not_learnable(net) if self._learned else why_not_invertible(net)
+        return why_not_invertible(net, self._learned)
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
-        return State(initial_affine_inverse(net, stream) if self._learned else {}, {})
+        if not self._learned:
+            return State({}, {})
+        return State(initial_inverses(net, net.layers[1:], stream), {})
 
     def variant(self, step: int) -> Self:
         return self if step % self.config.ortho_every == 0 else self._between

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.rule import ForwardPass
-from bioplaus.network.layer import Init, Layer, Params
+from bioplaus.network.layer import Layer, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .inverses import Inverse
+from .inverses import Inverse, initial_inverses
 
 
 def reverse_layer(net: Network, l: int) -> Layer:
@@ -25,12 +25,8 @@ def reverse_layer(net: Network, l: int) -> Layer:
 
 
 def initial_inverse(net: Network, stream: Stream) -> Params:
-    """V_l of variance 2 / (fan_in + fan_out) and c_l = 0, for every layer above the first."""
-    init = Init("xavier_normal")
-    parts = (
-        reverse_layer(net, l).init(stream.at("inverse", l + 1), init) for l in range(1, net.depth)
-    )
-    return net.join(parts, first=1)
+    """V_l and c_l at the start, for every layer above the first."""
+    return initial_inverses(net, (reverse_layer(net, l) for l in range(1, net.depth)), stream)
 
 
 def learned_inverse(fwd: ForwardPass) -> Inverse:

@@ -7,14 +7,14 @@ W_l, so that V_l d is the layer's `adjoint` with V_l^T for feedback weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from bioplaus.learning.rule import ForwardPass
 from bioplaus.learning.sweep import Transport
-from bioplaus.network.layer import Init, Params
+from bioplaus.network.layer import Init, Layer, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.linalg import solve_rows_refined
 from bioplaus.numerics.random_streams import Stream
@@ -23,10 +23,13 @@ Inverse = Callable[[int, Tensor], Tensor]
 """(l, v) -> g_l(v): the activity below layer l, counted from 0, that explains v."""
 
 
-def why_not_invertible(net: Network) -> str | None:
-    """None where targets can be inverted down to layer 1's output; layer 1 is never inverted."""
+def why_not_invertible(net: Network, learned: bool = False) -> str | None:
+    """None where targets can be inverted down to layer 1's output; layer 1 is never inverted.
+
+    learned: by an affine inverse that learns, for which weights need not be square.
+    """
     for l, layer in enumerate(net.layers[1:], start=2):
-        reason = layer.why_not_invertible()
+        reason = layer.why_not_reversible() if learned else layer.why_not_invertible()
         if reason is None and not layer.activation.invertible:
             reason = f"its activation {layer.activation} has no inverse"
         if reason:
@@ -74,21 +77,13 @@ def exact_inverse(fwd: ForwardPass) -> Inverse:
     return inverse
 
 
-def why_not_learnable(net: Network) -> str | None:
-    """None where an affine inverse of every layer above the first can be learned."""
-    for l, layer in enumerate(net.layers[1:], start=2):
-        reason = layer.why_not_reversible()
-        if reason is None and not layer.activation.invertible:
-            reason = f"its activation {layer.activation} has no inverse"
-        if reason:
-            return f"it inverts every layer above the first, and layer {l} cannot be: {reason}"
-    return None
+def initial_inverses(net: Network, stored_like: Iterable[Layer], stream: Stream) -> Params:
+    """Weights of variance 2 / (fan_in + fan_out) and biases of 0, for layers 2 .. L.
 
-
-def initial_affine_inverse(net: Network, stream: Stream) -> Params:
-    """V_l^T of variance 2 / (fan_in + fan_out) and c_l = 0, for every layer above the first."""
+    stored_like: the layers whose parameters they are shaped like, in order.
+    """
     init = Init("xavier_normal")
-    layers = enumerate(net.layers[1:], start=2)
+    layers = enumerate(stored_like, start=2)
     return net.join((layer.init(stream.at("inverse", l), init) for l, layer in layers), first=1)
 
 

@@ -13,7 +13,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import LearnedFeedbackConfig, random_feedback
+from .feedback import FEEDBACK_PATH, LearnedFeedbackConfig, random_feedback
 from .published import akrout
 
 
@@ -55,16 +55,11 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        return Plausibility(
-            weight_transport="none",
-            phases="one backward pass",
-            update_locking=True,
-            backward_locking=True,
-            local=True,
-            needs_derivative="transport",
-            signed_errors="yes",
-            auxiliary="learned feedback weights B_l, weight decay on both",
-            note="the two synapses of a pair see the same product of activities",
+        return FEEDBACK_PATH.model_copy(
+            update={
+                "auxiliary": "learned feedback weights B_l, weight decay on both",
+                "note": "the two synapses of a pair see the same product of activities",
+            }
         )
 
     @property

@@ -17,25 +17,17 @@ P[Binomial(T + k - 1, eta) >= k] (top-down): the direction is backprop's at any 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
 
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import (
-    Batch,
-    ForwardPass,
-    LayeredRule,
-    LearningRule,
-    RuleConfig,
-    State,
-    Update,
-)
+from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport
 from bioplaus.network.layer import Params
-from bioplaus.network.network import Network
+from bioplaus.network.network import Trace
 
 from .relaxation import (
     Order,
@@ -69,7 +61,18 @@ class PredictiveCodingConfig(RuleConfig):
     )
 
 
-class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
+class Inference(NamedTuple):
+    """Where inference stopped."""
+
+    trace: Trace
+    """Each layer's prediction, and its slope, that it learns with."""
+    errors: list[Tensor]
+    """q_1 .. q_L."""
+    left: dict[str, Tensor]
+    """What is recorded of it."""
+
+
+class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
     """Predictive coding: T steps of inference on the activities, then a local Hebbian update."""
 
     name = "predictive-coding"
@@ -109,32 +112,45 @@ class PredictiveCoding(LearningRule[PredictiveCodingConfig]):
             auxiliary="error units one to one" + (", memory of the forward pass" * frozen),
         )
 
-    def update(
-        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
-    ) -> Update:
-        if self.config.fixed_prediction:
-            return PredictiveCodingFixed(self.config).update(net, params, state, batch, noise)
-        forward = net.forward(params, batch.x)
-        error = net.loss.error(forward[-1].output, batch.y)
-        fwd = ForwardPass(net, params, state, batch, forward, error, noise)
-        trace, mus = forward, [*(step.output for step in forward[:-1]), batch.y]
-        for _ in range(self.config.steps):
-            target = energy_target(fwd, trace)
-            mus = sweep(mus, target, self.config.step_size, self.config.order)
-            trace = predictions(fwd, mus)
-        errors = [prediction_error(fwd, trace, mus, l) for l in range(net.depth)]
-        clamped = net.loss.value(trace[-1].output, batch.y)
-        return Update(
-            grads=net.weight_grads(trace, slopes_times(trace, errors)),
-            penalty={},
-            aux_grads={},
-            memory=state.memory,
-            metrics={
-                "loss": net.loss.value(forward[-1].output, batch.y),
-                "energy": hidden_energy(errors) + clamped,
-                "residual": residual(mus, energy_target(fwd, trace)),
-            },
-        )
+    def shared(self, fwd: ForwardPass) -> Inference:
+        infer = infer_errors if self.config.fixed_prediction else infer_activities
+        return infer(fwd, self.config)
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        return slopes_times(fwd.shared.trace, fwd.shared.errors)
+
+    def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
+        return fwd.net.weight_grads(fwd.shared.trace, deltas)
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        left: dict[str, Tensor] = fwd.shared.left
+        return left
+
+
+def infer_activities(fwd: ForwardPass, config: PredictiveCodingConfig) -> Inference:
+    """mu_1 .. mu_{L-1} descend the energy, and predictions follow them."""
+    trace, mus = fwd.trace, [*(step.output for step in fwd.trace[:-1]), fwd.batch.y]
+    for _ in range(config.steps):
+        mus = sweep(mus, energy_target(fwd, trace), config.step_size, config.order)
+        trace = predictions(fwd, mus)
+    errors = [prediction_error(fwd, trace, mus, l) for l in range(fwd.net.depth)]
+    clamped = fwd.net.loss.value(trace[-1].output, fwd.batch.y)
+    return Inference(
+        trace,
+        errors,
+        {
+            "energy": hidden_energy(errors) + clamped,
+            "residual": residual(mus, energy_target(fwd, trace)),
+        },
+    )
+
+
+def infer_errors(fwd: ForwardPass, config: PredictiveCodingConfig) -> Inference:
+    """Predictions stay as the forward pass leaves them: only q_1 .. q_{L-1} move, from 0."""
+    at_rest = [step.output.new_zeros(step.output.shape) for step in fwd.trace[:-1]]
+    target = frozen_target(adjoint_transport(fwd, fwd.params), fwd.trace)
+    errors = relax([*at_rest, fwd.error], target, config.steps, config.step_size, config.order)
+    return Inference(fwd.trace, errors, {})
 
 
 class PredictiveCodingFixedConfig(PredictiveCodingConfig):
@@ -145,7 +161,7 @@ class PredictiveCodingFixedConfig(PredictiveCodingConfig):
     )
 
 
-class PredictiveCodingFixed(LayeredRule[PredictiveCodingConfig], PredictiveCoding):
+class PredictiveCodingFixed(PredictiveCoding):
     """Predictive coding with fixed predictions: errors relax to backprop's, layer by layer."""
 
     name = "predictive-coding-fixed"
@@ -160,9 +176,5 @@ class PredictiveCodingFixed(LayeredRule[PredictiveCodingConfig], PredictiveCodin
         equations="steps and step size: Rosenbaum, PLoS ONE 17 (2022), its code Torch2PC",
     )
 
-    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        at_rest = [step.output.new_zeros(step.output.shape) for step in fwd.trace[:-1]]
-        target = frozen_target(adjoint_transport(fwd, fwd.params), fwd.trace)
-        config = self.config
-        errors = relax([*at_rest, fwd.error], target, config.steps, config.step_size, config.order)
-        return slopes_times(fwd.trace, errors)
+    weight_grads = LayeredRule.weight_grads
+    """The forward pass's own, which is why other rules can be built on these deltas."""

@@ -24,6 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bioplaus.learning.profile import Plausibility
 from bioplaus.learning.rule import ForwardPass, State
 from bioplaus.learning.sweep import Transport, adjoint_transport
 from bioplaus.network.layer import Init, Params
@@ -109,6 +110,21 @@ def hidden_energy(errors: Sequence[Tensor]) -> Tensor:
 def slopes_times(trace: Trace, errors: Sequence[Tensor]) -> list[Tensor]:
     """d_l = D_l e_l."""
     return [step.slope * e for step, e in zip(trace, errors, strict=True)]
+
+
+def frozen_profile(steps: int, backward: Backward, derivative: bool) -> Plausibility:
+    """Of a relaxation with the forward pass frozen; each rule is its difference from it."""
+    own = backward != "transpose"
+    return Plausibility(
+        weight_transport="none" if own else "transpose",
+        phases=f"relaxation of {steps} steps with a frozen forward pass",
+        update_locking=True,
+        backward_locking=False,
+        local=True,
+        needs_derivative="transport" if derivative else "local",
+        signed_errors="error units",
+        auxiliary="memory of the forward pass" + (", backward weights B" if own else ""),
+    )
 
 
 def backward_state(net: Network, stream: Stream, backward: Backward, gain: float) -> State:

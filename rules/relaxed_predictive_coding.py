@@ -23,15 +23,7 @@ from torch import Tensor
 
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import (
-    AuxOptimizer,
-    Batch,
-    ForwardPass,
-    LearningRule,
-    RuleConfig,
-    State,
-    Update,
-)
+from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport
 from bioplaus.network.layer import Params
@@ -42,6 +34,7 @@ from .relaxation import (
     Backward,
     backward_state,
     backward_weights,
+    frozen_profile,
     frozen_target,
     hidden_energy,
     relax,
@@ -77,7 +70,7 @@ class RelaxedPredictiveCodingConfig(RuleConfig):
     wiring_std: float = Field(0.05, gt=0, description="M starts as the modulus of a normal of it")
 
 
-class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
+class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
     """Relaxed predictive coding: backward weights, linear feedback, dense error wiring."""
 
     name = "relaxed-predictive-coding"
@@ -101,20 +94,10 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        transpose = self.config.backward == "transpose"
-        return Plausibility(
-            weight_transport="transpose" if transpose else "none",
-            phases=f"relaxation of {self.config.steps} steps with a frozen forward pass",
-            update_locking=True,
-            backward_locking=False,
-            local=True,
-            needs_derivative="transport" if self.config.transport_derivative else "local",
-            signed_errors="error units",
-            auxiliary="error units"
-            + (" wired all to all by M" if self.config.dense_errors else " one to one")
-            + ", memory of the forward pass"
-            + ("" if transpose else ", backward weights B"),
-        )
+        config = self.config
+        profile = frozen_profile(config.steps, config.backward, config.transport_derivative)
+        units = "error units " + ("wired all to all by M" if config.dense_errors else "one to one")
+        return profile.model_copy(update={"auxiliary": f"{units}, {profile.auxiliary}"})
 
     @property
     def optimizer(self) -> OptimizerSpec:
@@ -146,30 +129,26 @@ class RelaxedPredictiveCoding(LearningRule[RelaxedPredictiveCodingConfig]):
                 wiring[f"{l}.wiring"] = self.config.wiring_std * normal.abs()
         return State(state.aux | wiring, state.memory)
 
-    def update(
-        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
-    ) -> Update:
+    def shared(self, fwd: ForwardPass) -> list[Tensor]:
+        """q_1 .. q_L after the relaxation."""
         config = self.config
-        trace = net.forward(params, batch.x)
-        error = net.loss.error(trace[-1].output, batch.y)
-        fwd = ForwardPass(net, params, state, batch, trace, error, noise)
-        transport = adjoint_transport(fwd, backward_weights(params, state, config.backward))
-        target = frozen_target(transport, trace, config.transport_derivative)
-        start = wired_errors(fwd) if config.dense_errors else no_errors(trace)
-        errors = relax([*start, error], target, config.steps, config.step_size, "jacobi")
-        grads = net.weight_grads(trace, slopes_times(trace, errors))
-        loss = net.loss.value(trace[-1].output, batch.y)
-        return Update(
-            grads=grads,
-            penalty={},
-            aux_grads={name: grads[name] for name in state.aux if name in grads}
-            | (wiring_grads(fwd, errors) if config.dense_errors else {}),
-            memory=state.memory,
-            metrics={
-                "loss": loss,
-                "energy": hidden_energy(errors) + loss,
-            },
+        backward = backward_weights(fwd.params, fwd.state, config.backward)
+        target = frozen_target(
+            adjoint_transport(fwd, backward), fwd.trace, config.transport_derivative
         )
+        start = wired_errors(fwd) if config.dense_errors else no_errors(fwd.trace)
+        return relax([*start, fwd.error], target, config.steps, config.step_size, "jacobi")
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        return slopes_times(fwd.trace, fwd.shared)
+
+    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
+        backward = {name: grads[name] for name in fwd.state.aux if name in grads}
+        return backward | (wiring_grads(fwd, fwd.shared) if self.config.dense_errors else {})
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        loss = fwd.net.loss.value(fwd.trace[-1].output, fwd.batch.y)
+        return {"energy": hidden_energy(fwd.shared) + loss}
 
 
 def no_errors(trace: Trace) -> list[Tensor]:

@@ -15,7 +15,7 @@ from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import feedback_shapes, random_feedback, xavier_scale
+from .feedback import FEEDBACK_PATH, feedback_shapes, random_feedback, xavier_scale
 from .published import biotorch
 
 
@@ -50,15 +50,11 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        return Plausibility(
-            weight_transport="sign",
-            phases="one backward pass",
-            update_locking=True,
-            backward_locking=True,
-            local=True,
-            needs_derivative="transport",
-            signed_errors="yes",
-            auxiliary="feedback weights with the signs of the forward weights",
+        return FEEDBACK_PATH.model_copy(
+            update={
+                "weight_transport": "sign",
+                "auxiliary": "feedback weights with the signs of the forward weights",
+            }
         )
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:

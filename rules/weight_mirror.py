@@ -13,7 +13,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import LearnedFeedbackConfig, random_feedback
+from .feedback import FEEDBACK_PATH, LearnedFeedbackConfig, random_feedback
 from .published import akrout
 
 
@@ -77,15 +77,11 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
 
     @property
     def plausibility(self) -> Plausibility:
-        return Plausibility(
-            weight_transport="none",
-            phases="one backward pass, and a mirror mode on noise",
-            update_locking=True,
-            backward_locking=True,
-            local=True,
-            needs_derivative="transport",
-            signed_errors="yes",
-            auxiliary="learned feedback weights B_l, noise mode",
+        return FEEDBACK_PATH.model_copy(
+            update={
+                "phases": "one backward pass, and a mirror mode on noise",
+                "auxiliary": "learned feedback weights B_l, noise mode",
+            }
         )
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
