@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from bioplaus.errors import BioplausError, ModelError
-from bioplaus.learning.batching import Rule
-from bioplaus.learning.rule import Batch, State
+from bioplaus.learning.alignment import by_layer, cosine_and_ratio, sign_agreement
+from bioplaus.learning.batching import batched_loss_grad, batched_objective_grad, stack, unstack
+from bioplaus.learning.rule import Batch
 from bioplaus.network.batch_norm import Norms
-from bioplaus.network.layer import Params
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.own_model.backward import When, first_state, targets, update_at
+from bioplaus.own_model.backward import targets
 from bioplaus.own_model.learner import Learner
 from bioplaus.own_model.read_modules import read_modules
+from bioplaus.own_model.rule_state import RuleState
 from bioplaus.plugins import defaults, registry
 
 if TYPE_CHECKING:
@@ -62,65 +63,36 @@ def alignment(
     if isinstance(rule, Learner):
         if rule.net != net or rule.model is not model:
             raise ModelError("the learner is of another model")
-        made, when = rule.rule, When(rule.seed, rule.steps, training=False)
-        state = State(rule.aux, rule.memory)
+        state = rule.state
     else:
-        made, when = registry.load("rule", rule).configured(options), When(seed, 0, training=False)
-        first = first_state(made, net, params, seed)
-        state = State(first.aux, first.memory)
+        made = registry.load("rule", rule).configured(options)
+        state = RuleState(made, net, params, seed)
     norms = Norms(model, net)
     with torch.no_grad():
-        update = update_at(made, net, params, state, batch, when, norms).grads
-    fixed = norms.running(training=False)
+        update = state.look(params, batch, norms, training=False).grads
+    at_rest = stack([params | norms.running(training=False)])
+    references = {"loss": batched_loss_grad(net)(at_rest, batch)}
+    if state.rule.objective(net, unstack(at_rest, 0), batch) is not None:
+        references["objective"] = batched_objective_grad(state.rule, net)(at_rest, batch)
     rows = [
-        row
-        for reference, gradient in _gradients(made, net, params, fixed, batch).items()
-        for row in _rows(net, update, gradient, reference)
+        _row(l, ours, theirs, name)
+        for name, gradient in references.items()
+        for l, ours, theirs in by_layer(net, stack([update]), gradient)
     ]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _gradients(
-    rule: Rule, net: Network, params: Params, fixed: Params, batch: Batch
-) -> dict[str, Params]:
-    """The true gradients with respect to params, by autograd."""
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
-
-    def gradient(value: Tensor) -> Params:
-        found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, found, strict=True))
-
-    with torch.enable_grad():
-        found = {"loss": gradient(net.mean_loss(leaves | fixed, batch.x, batch.y))}
-        objective = rule.objective(net, leaves | fixed, batch)
-        return found if objective is None else found | {"objective": gradient(objective)}
-
-
-def _rows(
-    net: Network, update: Params, gradient: Params, reference: str
-) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for l in range(net.depth):
-        part = net.at(gradient, l)
-        if not part:
-            continue
-        ours = torch.cat([net.at(update, l)[name].flatten().double() for name in part])
-        theirs = torch.cat([tensor.flatten().double() for tensor in part.values()])
-        cosine = float(ours @ theirs / (ours.norm() * theirs.norm()))
-        counted = theirs != 0
-        rows.append(
-            {
-                "layer": l + 1,
-                "reference": reference,
-                "cosine": cosine,
-                "angle": math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-                if math.isfinite(cosine)
-                else math.nan,
-                "norm_ratio": float(ours.norm() / theirs.norm()),
-                "sign_agreement": float((ours.sign() == theirs.sign())[counted].double().mean()),
-            }
-        )
-    return rows
+def _row(l: int, ours: Tensor, theirs: Tensor, reference: str) -> dict[str, object]:
+    cosine, ratio = (float(value) for value in cosine_and_ratio(ours, theirs))
+    known = math.isfinite(cosine)
+    return {
+        "layer": l + 1,
+        "reference": reference,
+        "cosine": cosine,
+        "angle": math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) if known else math.nan,
+        "norm_ratio": ratio,
+        "sign_agreement": float(sign_agreement(ours, theirs)),
+    }
 
 
 def plot_alignment(frame: pandas.DataFrame, ax: Axes | None = None) -> Axes:

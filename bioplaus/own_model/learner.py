@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from bioplaus.errors import ModelError
-from bioplaus.learning.batching import Rule, apart
+from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.batch_norm import Norms
 from bioplaus.network.layer import Params, Shape
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.numerics.random_streams import Stream
-from bioplaus.own_model.backward import When, first_state, targets, update_at
+from bioplaus.own_model.backward import targets
 from bioplaus.own_model.read_modules import input_shape as told_shape
 from bioplaus.own_model.read_modules import read_modules
+from bioplaus.own_model.rule_state import RuleState, with_penalty, write_gradients
 from bioplaus.plugins import defaults, registry
 
 
@@ -62,7 +62,7 @@ class Learner:
 
         Raises ModelError, UnsupportedError, UnknownNameError or ConfigError, as `backward`.
         """
-        self.model, self.seed = model, seed
+        self.model = model
         self.rule: Rule = registry.load("rule", rule).configured(options)
         shape = input_shape or (told_shape(model) if isinstance(model, nn.Sequential) else ())
         if shape is None:
@@ -72,14 +72,37 @@ class Learner:
             )
         layers, self._names = read_modules(model, tuple(shape))
         self.net = Network(layers, get_loss(loss), classes=layers[-1].out_shape[0])
-        state = first_state(self.rule, self.net, self._params(), seed)
         self._norms = Norms(model, self.net)
-        self.aux: Params = state.aux
-        self.memory: Params = state.memory
-        self.steps = 0
-        """How many steps were taken."""
+        self.state = RuleState(self.rule, self.net, self._params(), seed)
+        """What the rule keeps, as in `backward`."""
         self.optimizer = self._model_optimizer(optimizer)
-        self.aux_optimizer = self._build_aux_optimizer()
+        if self.state.trained_by_caller:
+            self.optimizer.add_param_group({"params": list(self.aux.values())})
+
+    @property
+    def seed(self) -> int:
+        """Of the rule's state and noise."""
+        return self.state.seed
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return self.state.step
+
+    @property
+    def aux(self) -> Params:
+        """The rule's auxiliary parameters."""
+        return self.state.aux
+
+    @property
+    def memory(self) -> Params:
+        """What else the rule keeps."""
+        return self.state.memory
+
+    @property
+    def aux_optimizer(self) -> torch.optim.Optimizer | None:
+        """Of the auxiliary parameters, where the rule has one of its own for them."""
+        return self.state.optimizer
 
     @torch.no_grad()
     def step(self, x: Tensor, y: Tensor) -> Step:
@@ -88,25 +111,11 @@ class Learner:
         Gradients from before are replaced. ModelError for a batch that does not fit.
         """
         batch = self._batch(x, y)
-        params, every = self._params(), self.rule.refresh_every
-        if every and self.steps % every == 0:
-            stream = Stream(self.seed).at("refresh", self.steps)
-            self._take(self.rule.refresh(self.net, params, self._state(), batch, stream))
-        when = When(self.seed, self.steps, self.model.training)
-        update = update_at(self.rule, self.net, params, self._state(), batch, when, self._norms)
-        owned = [*params.values(), *self.aux.values()]
-        grads, memory = apart(update.grads, owned), apart(update.memory, owned)
-        for name, parameter in self._names.items():
-            if parameter.requires_grad:
-                penalty = update.penalty.get(name)
-                parameter.grad = grads[name] if penalty is None else grads[name] + penalty
-        for name, grad in apart(update.aux_grads, owned).items():
-            self.aux[name].grad = grad
+        update = self.state.update(self._params(), batch, self._norms, self.model.training)
+        trained = {name: p for name, p in self._names.items() if p.requires_grad}
+        write_gradients(trained, with_penalty(update), add=False)
+        self.state.finish(update, add=False)
         self.optimizer.step()
-        if self.aux_optimizer is not None:
-            self.aux_optimizer.step()
-        self.memory = memory
-        self.steps += 1
         return Step(update.metrics["loss"], update.metrics)
 
     @torch.no_grad()
@@ -114,7 +123,7 @@ class Learner:
         """The trained model's outputs (N, outputs) for x, as in `eval` mode: dropout is silent."""
         x = x.reshape(-1, *self.net.in_shape)
         params = self._params() | self._norms.running(training=False)
-        return self.rule.predict(self.net, params, self._state(), x)
+        return self.rule.predict(self.net, params, self.state.values(), x)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move everything, as `nn.Module.to` does: to a device, a dtype or both."""
@@ -123,7 +132,8 @@ class Learner:
         for tensor in self.aux.values():  # in place: the optimizers hold them
             tensor.grad = None
             tensor.data = tensor.data.to(some.device, some.dtype)
-        self.memory = {k: v.to(some.device, some.dtype) for k, v in self.memory.items()}
+        moved = {k: v.to(some.device, some.dtype) for k, v in self.memory.items()}
+        self.state.memory = moved
         for optimizer in (self.optimizer, self.aux_optimizer):
             if optimizer is not None:
                 optimizer.load_state_dict(optimizer.state_dict())  # casts to its parameters'
@@ -158,25 +168,14 @@ class Learner:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise ModelError(f"the state is of another model: {error}") from None
-        self.seed, self.steps = state["seed"], state["steps"]
-        self._take(State(state["aux"], state["memory"]))
+        self.state.seed, self.state.step = state["seed"], state["steps"]
+        self.state.take(State(state["aux"], state["memory"]))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.aux_optimizer is not None:
             self.aux_optimizer.load_state_dict(state["aux_optimizer"])
 
     def _params(self) -> Params:
         return {name: parameter.detach() for name, parameter in self._names.items()}
-
-    def _state(self) -> State:
-        return State(self.aux, self.memory)
-
-    @torch.no_grad()
-    def _take(self, state: State) -> None:
-        """Another state's values, on this one's device: the optimizers keep their tensors."""
-        some = next(iter(self._names.values()))
-        for name, tensor in state.aux.items():
-            self.aux[name].copy_(tensor)
-        self.memory = {k: v.to(some.device, some.dtype, copy=True) for k, v in state.memory.items()}
 
     def _batch(self, x: Tensor, y: Tensor) -> Batch:
         if x.dim() < 2 or x.shape[0] == 0:
@@ -199,15 +198,6 @@ class Learner:
             return given
         spec = given or self.rule.optimizer_on(self.net) or OptimizerSpec(name="adam", lr=1e-3)
         return spec.build(p for p in self._names.values() if p.requires_grad)
-
-    def _build_aux_optimizer(self) -> torch.optim.Optimizer | None:
-        spec = self.rule.aux_optimizer
-        if not self.aux or spec is None:
-            return None
-        if spec == "same":
-            self.optimizer.add_param_group({"params": list(self.aux.values())})
-            return None
-        return spec.build(self.aux.values())
 
 
 def _check_shapes(given: Params, due: Params) -> None:
