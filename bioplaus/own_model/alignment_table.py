@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from bioplaus.errors import BioplausError, ModelError
+from bioplaus.errors import BioplausError, ConfigError, ModelError
 from bioplaus.learning.alignment import by_layer, cosine_and_ratio, sign_agreement
 from bioplaus.learning.batching import batched_loss_grad, batched_objective_grad, stack, unstack
-from bioplaus.learning.rule import Batch
-from bioplaus.network.batch_norm import Norms
-from bioplaus.network.losses import get_loss
-from bioplaus.network.network import Network
-from bioplaus.own_model.backward import targets
+from bioplaus.own_model.inputs import (
+    ArrayLike,
+    RuleLike,
+    batch_of,
+    check_surroundings,
+    chosen_loss,
+    chosen_rule,
+    chosen_seed,
+    examples,
+)
 from bioplaus.own_model.learner import Learner
-from bioplaus.own_model.read_modules import read_modules
+from bioplaus.own_model.own_network import OwnNetwork
 from bioplaus.own_model.rule_state import RuleState
-from bioplaus.plugins import defaults, registry
+from bioplaus.plugins import defaults
 
 if TYPE_CHECKING:
     import pandas
@@ -30,54 +36,63 @@ COLUMNS = ("layer", "reference", "cosine", "angle", "norm_ratio", "sign_agreemen
 
 def alignment(
     model: nn.Sequential,
-    x: Tensor,
-    y: Tensor,
-    rule: str | Learner = defaults.RULE,
+    x: ArrayLike,
+    y: ArrayLike,
+    rule: RuleLike | Learner = defaults.RULE,
     *,
     loss: str = "mse",
     seed: int = 0,
+    plugin: str | PathLike[str] | None = None,
     **options: Any,
 ) -> pandas.DataFrame:
     """A rule's update beside the gradient of the loss, one row for each layer with weights.
 
-    model, x, y, loss: as for `bioplaus.backward`. rule: a rule's name, which starts from its
-    first state of `seed`, or a Learner, with the state that it has by now (then `loss`, `seed`
-    and options are the learner's). Nothing is changed, and the model is taken as in `eval` mode.
+    model, x, y, loss, plugin: as for `bioplaus.backward`. rule: a rule's name, class or object,
+    which starts from its first state of `seed`, or a Learner, with the state that it has by now
+    (then `loss`, `seed` and options are the learner's). Nothing is changed, and the model is
+    taken as in `eval` mode.
 
     Columns: `layer`, counted from 1 among the network's layers, pools and all; `reference`,
     "loss", and for rules that descend an objective of their own "objective" too; `cosine` and
     `angle` in degrees between update and gradient; `norm_ratio`, |update| / |gradient|;
     `sign_agreement`, the share of a layer's parameters whose update and gradient, where that
-    is not 0, have the same sign. The rule's own regulariser is left out.
+    is not 0, have the same sign. The rule's own regulariser is left out. Of a parameter that
+    stands at several places, each place is compared by itself.
 
     Raises ModelError, UnsupportedError, UnknownNameError or ConfigError, as `backward`.
+
+        table = bioplaus.alignment(model, x, y, "feedback-alignment", loss="cross_entropy")
+        bioplaus.plot_alignment(table)
     """
     import pandas
 
-    layers, names = read_modules(model, tuple(x.shape[1:]))
-    params = {name: parameter.detach() for name, parameter in names.items()}
-    function = rule.net.loss if isinstance(rule, Learner) else get_loss(loss)
-    y = targets(y, x.shape[0], math.prod(layers[-1].out_shape), x.dtype)
-    net = Network(layers, function, classes=y.shape[-1])
-    batch = Batch(x.reshape(-1, *net.in_shape), y)
+    check_surroundings()
+    x = examples(x)
     if isinstance(rule, Learner):
-        if rule.net != net or rule.model is not model:
-            raise ModelError("the learner is of another model")
-        state = rule.state
+        own, state = rule.alignment_state(model)
+        if options or plugin is not None:
+            raise ConfigError("a learner has its options already: give them when it is made")
+        batch = batch_of(x, y, own)
+        if batch.y.shape[1] != own.outputs:
+            raise ModelError(
+                f"targets have {batch.y.shape[1]} columns, but the model {own.outputs} outputs"
+            )
     else:
-        made = registry.load("rule", rule).configured(options)
-        state = RuleState(made, net, params, seed)
-    norms = Norms(model, net)
+        own = OwnNetwork(model, tuple(x.shape[1:]), chosen_loss(loss))
+        batch = batch_of(x, y, own)
+        own.narrow(batch.y.shape[1])
+        own.check_forward()
+        state = RuleState(chosen_rule(rule, options, plugin), own, chosen_seed(seed))
     with torch.no_grad():
-        update = state.look(params, batch, norms, training=False).grads
-    at_rest = stack([params | norms.running(training=False)])
-    references = {"loss": batched_loss_grad(net)(at_rest, batch)}
-    if state.rule.objective(net, unstack(at_rest, 0), batch) is not None:
-        references["objective"] = batched_objective_grad(state.rule, net)(at_rest, batch)
+        update = state.look(own, batch).grads
+    at_rest = stack([own.params() | own.norms.running(training=False)])
+    references = {"loss": batched_loss_grad(own.net)(at_rest, batch)}
+    if state.rule.objective(own.net, unstack(at_rest, 0), batch) is not None:
+        references["objective"] = batched_objective_grad(state.rule, own.net)(at_rest, batch)
     rows = [
         _row(l, ours, theirs, name)
         for name, gradient in references.items()
-        for l, ours, theirs in by_layer(net, stack([update]), gradient)
+        for l, ours, theirs in by_layer(own.net, stack([update]), gradient)
     ]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
