@@ -28,10 +28,10 @@ from .numerics.random_streams import Stream as Stream
 from .own_model.alignment_table import alignment as alignment
 from .own_model.alignment_table import plot_alignment as plot_alignment
 from .own_model.backward import Backward as Backward
-from .own_model.backward import RuleState as RuleState
 from .own_model.backward import backward as backward
 from .own_model.learner import Learner as Learner
 from .own_model.learner import Step as Step
+from .own_model.rule_state import RuleState as RuleState
 from .running.logger import Logger as Logger
 from .tasks.dataset import Dataset as Dataset
 from .tasks.dataset import Split as Split

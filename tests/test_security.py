@@ -73,7 +73,9 @@ def test_no_source_unpickles_or_runs_what_it_reads() -> None:
             shell = any(k.arg == "shell" for k in call.keywords)
             assert not shell and name not in ("os.system", "os.popen"), where
     assert found - ALLOWED == set()
-    assert ("bioplaus/plugins/from_file.py", "pickle.loads") in found, "the search finds what there is"
+    assert ("bioplaus/plugins/from_file.py", "pickle.loads") in found, (
+        "the search finds what there is"
+    )
 
 
 def test_every_downloaded_set_has_its_sums() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -57,18 +57,34 @@ class AlignmentProbe:
 def compare(net: Network, update: Mapping[str, Tensor], reference: Params) -> dict[str, Tensor]:
     """Per layer with weights, cosine and |update| / |reference|, each (R,); stacked inputs."""
     result = {}
-    for l in range(net.depth):
-        ours, theirs = _flat(net.at(update, l)), _flat(net.at(reference, l))
-        if ours is None or theirs is None:
-            continue
-        norms = ours.norm(dim=-1), theirs.norm(dim=-1)
-        result[f"cosine.{l + 1}"] = (ours * theirs).sum(-1) / (norms[0] * norms[1])
-        result[f"norm_ratio.{l + 1}"] = norms[0] / norms[1]
+    for l, ours, theirs in by_layer(net, update, reference):
+        result[f"cosine.{l + 1}"], result[f"norm_ratio.{l + 1}"] = cosine_and_ratio(ours, theirs)
     return result
 
 
-def _flat(part: Params) -> Tensor | None:
+def by_layer(
+    net: Network, update: Mapping[str, Tensor], reference: Params
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Of each layer l with weights, from 0: both as vectors (R, n) in double precision."""
+    for l in range(net.depth):
+        ours, theirs = net.at(update, l), net.at(reference, l)
+        if ours and theirs:
+            yield l, _flat(ours), _flat({name: theirs[name] for name in ours})
+
+
+def cosine_and_ratio(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of vectors (R, n): the cosines and |ours| / |theirs|, (R,); NaN where one is 0."""
+    norms = ours.norm(dim=-1), theirs.norm(dim=-1)
+    return (ours * theirs).sum(-1) / (norms[0] * norms[1]), norms[0] / norms[1]
+
+
+def sign_agreement(ours: Tensor, theirs: Tensor) -> Tensor:
+    """The share of equal signs among those where theirs is not 0, (R,); NaN where all are."""
+    counted = theirs != 0
+    equal = (ours.sign() == theirs.sign()) & counted
+    return equal.sum(-1).double() / counted.sum(-1)
+
+
+def _flat(part: Params) -> Tensor:
     """A layer's parameters as one vector per replica, in double precision."""
-    if not part:
-        return None
     return torch.cat([tensor.flatten(1).double() for tensor in part.values()], dim=1)

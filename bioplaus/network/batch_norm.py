@@ -158,7 +158,7 @@ class Norms:
 
 
 def _norms(model: nn.Sequential) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
-    for module in model.children():
+    for module in model:  # children() has each once, wherever it stands
         if isinstance(module, nn.Sequential):
             yield from _norms(module)
         elif isinstance(module, MODULES):

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from bioplaus.errors import BioplausError, ModelError
-from bioplaus.learning.batching import Rule
-from bioplaus.learning.rule import Batch, State
-from bioplaus.network.batch_norm import Norms
-from bioplaus.network.layer import Params
-from bioplaus.network.losses import get_loss
-from bioplaus.network.network import Network
-from bioplaus.own_model.backward import When, first_state, targets, update_at
+from bioplaus.errors import BioplausError, ConfigError, ModelError
+from bioplaus.learning.alignment import by_layer, cosine_and_ratio, sign_agreement
+from bioplaus.learning.batching import batched_loss_grad, batched_objective_grad, stack, unstack
+from bioplaus.own_model.inputs import (
+    ArrayLike,
+    RuleLike,
+    batch_of,
+    check_surroundings,
+    chosen_loss,
+    chosen_rule,
+    chosen_seed,
+    examples,
+)
 from bioplaus.own_model.learner import Learner
-from bioplaus.own_model.read_modules import read_modules
-from bioplaus.plugins import defaults, registry
+from bioplaus.own_model.own_network import OwnNetwork
+from bioplaus.own_model.rule_state import RuleState
+from bioplaus.plugins import defaults
 
 if TYPE_CHECKING:
     import pandas
@@ -29,98 +36,78 @@ COLUMNS = ("layer", "reference", "cosine", "angle", "norm_ratio", "sign_agreemen
 
 def alignment(
     model: nn.Sequential,
-    x: Tensor,
-    y: Tensor,
-    rule: str | Learner = defaults.RULE,
+    x: ArrayLike,
+    y: ArrayLike,
+    rule: RuleLike | Learner = defaults.RULE,
     *,
     loss: str = "mse",
     seed: int = 0,
+    plugin: str | PathLike[str] | None = None,
     **options: Any,
 ) -> pandas.DataFrame:
     """A rule's update beside the gradient of the loss, one row for each layer with weights.
 
-    model, x, y, loss: as for `bioplaus.backward`. rule: a rule's name, which starts from its
-    first state of `seed`, or a Learner, with the state that it has by now (then `loss`, `seed`
-    and options are the learner's). Nothing is changed, and the model is taken as in `eval` mode.
+    model, x, y, loss, plugin: as for `bioplaus.backward`. rule: a rule's name, class or object,
+    which starts from its first state of `seed`, or a Learner, with the state that it has by now
+    (then `loss`, `seed` and options are the learner's). Nothing is changed, and the model is
+    taken as in `eval` mode.
 
     Columns: `layer`, counted from 1 among the network's layers, pools and all; `reference`,
     "loss", and for rules that descend an objective of their own "objective" too; `cosine` and
     `angle` in degrees between update and gradient; `norm_ratio`, |update| / |gradient|;
     `sign_agreement`, the share of a layer's parameters whose update and gradient, where that
-    is not 0, have the same sign. The rule's own regulariser is left out.
+    is not 0, have the same sign. The rule's own regulariser is left out. Of a parameter that
+    stands at several places, each place is compared by itself.
 
     Raises ModelError, UnsupportedError, UnknownNameError or ConfigError, as `backward`.
+
+        table = bioplaus.alignment(model, x, y, "feedback-alignment", loss="cross_entropy")
+        bioplaus.plot_alignment(table)
     """
     import pandas
 
-    layers, names = read_modules(model, tuple(x.shape[1:]))
-    params = {name: parameter.detach() for name, parameter in names.items()}
-    function = rule.net.loss if isinstance(rule, Learner) else get_loss(loss)
-    y = targets(y, x.shape[0], math.prod(layers[-1].out_shape), x.dtype)
-    net = Network(layers, function, classes=y.shape[-1])
-    batch = Batch(x.reshape(-1, *net.in_shape), y)
+    check_surroundings()
+    x = examples(x)
     if isinstance(rule, Learner):
-        if rule.net != net or rule.model is not model:
-            raise ModelError("the learner is of another model")
-        made, when = rule.rule, When(rule.seed, rule.steps, training=False)
-        state = State(rule.aux, rule.memory)
+        own, state = rule.alignment_state(model)
+        if options or plugin is not None:
+            raise ConfigError("a learner has its options already: give them when it is made")
+        batch = batch_of(x, y, own)
+        if batch.y.shape[1] != own.outputs:
+            raise ModelError(
+                f"targets have {batch.y.shape[1]} columns, but the model {own.outputs} outputs"
+            )
     else:
-        made, when = registry.load("rule", rule).configured(options), When(seed, 0, training=False)
-        first = first_state(made, net, params, seed)
-        state = State(first.aux, first.memory)
-    norms = Norms(model, net)
+        own = OwnNetwork(model, tuple(x.shape[1:]), chosen_loss(loss))
+        batch = batch_of(x, y, own)
+        own.narrow(batch.y.shape[1])
+        own.check_forward()
+        state = RuleState(chosen_rule(rule, options, plugin), own, chosen_seed(seed))
     with torch.no_grad():
-        update = update_at(made, net, params, state, batch, when, norms).grads
-    fixed = norms.running(training=False)
+        update = state.look(own, batch).grads
+    at_rest = stack([own.params() | own.norms.running(training=False)])
+    references = {"loss": batched_loss_grad(own.net)(at_rest, batch)}
+    if state.rule.objective(own.net, unstack(at_rest, 0), batch) is not None:
+        references["objective"] = batched_objective_grad(state.rule, own.net)(at_rest, batch)
     rows = [
-        row
-        for reference, gradient in _gradients(made, net, params, fixed, batch).items()
-        for row in _rows(net, update, gradient, reference)
+        _row(l, ours, theirs, name)
+        for name, gradient in references.items()
+        for l, ours, theirs in by_layer(own.net, stack([update]), gradient)
     ]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _gradients(
-    rule: Rule, net: Network, params: Params, fixed: Params, batch: Batch
-) -> dict[str, Params]:
-    """The true gradients with respect to params, by autograd."""
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
-
-    def gradient(value: Tensor) -> Params:
-        found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, found, strict=True))
-
-    with torch.enable_grad():
-        found = {"loss": gradient(net.mean_loss(leaves | fixed, batch.x, batch.y))}
-        objective = rule.objective(net, leaves | fixed, batch)
-        return found if objective is None else found | {"objective": gradient(objective)}
-
-
-def _rows(
-    net: Network, update: Params, gradient: Params, reference: str
-) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for l in range(net.depth):
-        part = net.at(gradient, l)
-        if not part:
-            continue
-        ours = torch.cat([net.at(update, l)[name].flatten().double() for name in part])
-        theirs = torch.cat([tensor.flatten().double() for tensor in part.values()])
-        cosine = float(ours @ theirs / (ours.norm() * theirs.norm()))
-        counted = theirs != 0
-        rows.append(
-            {
-                "layer": l + 1,
-                "reference": reference,
-                "cosine": cosine,
-                "angle": math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-                if math.isfinite(cosine)
-                else math.nan,
-                "norm_ratio": float(ours.norm() / theirs.norm()),
-                "sign_agreement": float((ours.sign() == theirs.sign())[counted].double().mean()),
-            }
-        )
-    return rows
+def _row(l: int, ours: Tensor, theirs: Tensor, reference: str) -> dict[str, object]:
+    cosine, ratio = (float(value) for value in cosine_and_ratio(ours, theirs))
+    known = math.isfinite(cosine)
+    return {
+        "layer": l + 1,
+        "reference": reference,
+        "cosine": cosine,
+        "angle": math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) if known else math.nan,
+        "norm_ratio": ratio,
+        "sign_agreement": float(sign_agreement(ours, theirs)),
+    }
 
 
 def plot_alignment(frame: pandas.DataFrame, ax: Axes | None = None) -> Axes:

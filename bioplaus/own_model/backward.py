@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
-from typing import Any, NamedTuple
+from os import PathLike
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bioplaus.errors import ModelError, UnsupportedError
-from bioplaus.learning.batching import NoiseSource, Rule, apart, cast, unstack
-from bioplaus.learning.optimizers import OptimizerSpec
-from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, State, Update
-from bioplaus.network.batch_norm import Norms
-from bioplaus.network.layer import Params
-from bioplaus.network.losses import get_loss
-from bioplaus.network.network import Network
-from bioplaus.numerics.random_streams import Stream
-from bioplaus.own_model.read_modules import read_modules
-from bioplaus.plugins import defaults, registry
-
-
-class RuleState:
-    """What a rule keeps between calls of `backward`; pass it back in the next one.
-
-    `aux` are the rule's learned auxiliary parameters (feedback weights, inverses). Each
-    call writes their `.grad`, and steps them with the rule's own optimizer where it has
-    one; where `trained_by_caller` is true, give them to your optimizer beside the model's.
-    """
-
-    def __init__(self, rule: Rule, net: Network, state: State, seed: int) -> None:
-        self.rule, self.net, self.seed, self.step = rule, net, seed, 0
-        self.aux: Params = state.aux
-        self.memory: Params = state.memory
-        spec = rule.aux_optimizer
-        self.trained_by_caller = bool(state.aux) and spec == "same"
-        own = spec if isinstance(spec, OptimizerSpec) and state.aux else None
-        self._optimizer = own.build(state.aux.values()) if own else None
-
-    def advance(self, aux_grads: Params, memory: Params) -> None:
-        """Take over one update."""
-        for name, tensor in self.aux.items():
-            tensor.grad = aux_grads[name]
-        if self._optimizer is not None:
-            self._optimizer.step()
-        self.memory = memory
-        self.step += 1
+from bioplaus.errors import ModelError
+from bioplaus.own_model.inputs import (
+    ArrayLike,
+    RuleLike,
+    batch_of,
+    check_surroundings,
+    chosen_loss,
+    chosen_rule,
+    chosen_seed,
+    examples,
+)
+from bioplaus.own_model.own_network import OwnNetwork
+from bioplaus.own_model.rule_state import RuleState, write_gradients
+from bioplaus.plugins import defaults
 
 
 @dataclass(frozen=True)
@@ -62,119 +37,69 @@ class Backward:
 @torch.no_grad()
 def backward(
     model: nn.Sequential,
-    x: Tensor,
-    y: Tensor,
-    rule: str = defaults.RULE,
+    x: ArrayLike,
+    y: ArrayLike,
+    rule: RuleLike = defaults.RULE,
     loss: str = "mse",
     state: RuleState | None = None,
     seed: int = 0,
+    plugin: str | PathLike[str] | None = None,
     **config: Any,
 ) -> Backward:
     """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
 
     model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten, Dropout, BatchNorm and
-    activation modules and of `bioplaus.nn.Residual` blocks of them. Dropout is silent in
-    `model.eval()` and in the output returned; BatchNorm goes by the batch, and takes it into
-    its running statistics, or by those in `model.eval()`.
-    x: inputs (N, ...), flattened unless a Conv2d or a pooling module comes first.
+    activation modules and of `bioplaus.nn.Residual` blocks of them, in float32 or float64. Its
+    forward pass is the rule's: what changes that from outside (hooks, parametrizations, a
+    `forward` of one's own) is refused. Dropout is silent in the output returned; Dropout and
+    BatchNorm go by their modules' modes, as in torch.
+    x: inputs (N, ...), flattened where the model begins with Linear; a numpy array is
+    taken too, and float64 for a float32 model.
     y: class indices (N), or float targets (N, C); outputs beyond the first C are
     auxiliary units with zero error. The loss is averaged over the batch;
     "mse" is half the squared error, summed over the outputs.
+    rule: a name, a rule's class, or a rule; config: its options. plugin: a Python file with
+    rules, which have names then.
     state: of the call before; None starts one from `seed`.
-    Gradients add to those that are there, so zero them as usual.
+    Gradients add to those that are there, so zero them as usual. Frozen parameters get none.
+    A parameter that stands at several places gets the sum.
 
-    Raises ModelError naming a module that has no place here, UnsupportedError where the
-    rule cannot train the model, UnknownNameError and ConfigError for wrong names and options.
+    Raises ModelError naming a module or an argument that has no place here, UnsupportedError
+    where the rule cannot train the model, UnknownNameError and ConfigError for wrong names and
+    options.
+
+        state, optimizer = None, torch.optim.Adam(model.parameters())
+        for x, y in batches:
+            optimizer.zero_grad()
+            state = bioplaus.backward(model, x, y, "backprop", state=state).state
+            optimizer.step()
     """
-    if x.dim() < 2 or x.shape[0] == 0:
-        raise ModelError(f"x holds a batch of examples, but has the shape {tuple(x.shape)}")
-    layers, names = read_modules(model, tuple(x.shape[1:]))
-    y = targets(y, x.shape[0], prod(layers[-1].out_shape), x.dtype)
-    net = Network(layers, get_loss(loss), classes=y.shape[-1])
-    params = {name: p.detach() for name, p in names.items()}
-    configured: Rule = registry.load("rule", rule).configured(config)
+    check_surroundings()
+    configured = chosen_rule(rule, config, plugin)
+    x = examples(x)
+    own = OwnNetwork(model, tuple(x.shape[1:]), chosen_loss(loss))
+    trained, batch = own.trained(), batch_of(x, y, own)
+    own.narrow(batch.y.shape[1])
     if state is None:
-        state = first_state(configured, net, params, seed)
-    elif state.rule.name != rule or state.rule.config != configured.config or state.net != net:
-        raise ModelError("the state is of another rule, configuration or model: start with None")
-    before = State(state.aux, state.memory)
-    batch = Batch(x.reshape(-1, *net.in_shape), y)
-    norms = Norms(model, net)
-    when = When(state.seed, state.step, model.training)
-    update = update_at(configured, net, params, before, batch, when, norms)
-    fixed = norms.running(model.training)
-    output = configured.predict(net, params | fixed, before, batch.x)
-    owned = [*params.values(), *state.aux.values()]
-    grads = apart(update.total, owned)
-    for name, parameter in names.items():
-        if parameter.requires_grad:
-            grad = grads[name]
-            parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-    state.advance(apart(update.aux_grads, owned), apart(update.memory, owned))
+        own.check_forward()
+        state = RuleState(configured, own, chosen_seed(seed))
+    else:
+        _check_state(state, configured.name, configured.config, own)
+    before = state.values()
+    update = state.update(own, batch)
+    at_rest = own.params() | own.norms.running(training=True)
+    output = configured.predict(own.net, at_rest, before, batch.x)
+    frozen = own.names.keys() - trained.keys()
+    write_gradients(own.names, update.total, frozen, add=True)
+    state.finish(update, frozen, add=True)
     return Backward(update.metrics["loss"], output, state)
 
 
-class When(NamedTuple):
-    """Which random numbers a step gets."""
-
-    seed: int
-    step: int
-    training: bool
-    """Whether dropout drops."""
-
-
-def update_at(
-    rule: Rule,
-    net: Network,
-    params: Params,
-    state: State,
-    batch: Batch,
-    when: When,
-    norms: Norms,
-) -> Update:
-    """One update of one network, with the noise that the rule and the layers ask for.
-
-    In training, the running statistics of `norms` take the batch in.
-    """
-    norms.check(batch.x.shape[0], when.training)
-    count, x = batch.x.shape[0], batch.x
-    specs = rule.noise(net, count)
-    noise = NoiseSource(specs, [when.seed], x.dtype, x.device).at(when.step)
-    shapes = net.uniform_shapes(count) if when.training else {}
-    drawn = {name: NoiseSpec(shape, "uniform") for name, shape in shapes.items()}
-    masks = NoiseSource(drawn, [when.seed], x.dtype, x.device, purpose="dropout").at(when.step)
-    params = params | unstack(masks, 0) | norms.running(when.training)
-    if when.training and norms.track:
-        norms.update(net.forward(params, x))
-    return rule.variant(when.step).update(net, params, state, batch, unstack(noise, 0))
-
-
-def first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
-    """A rule's state before the first step; UnsupportedError where it cannot train the network."""
-    reason = LearningRule.supports(rule, net) or rule.supports(net)
-    if reason:
-        raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
-    some = next(iter(params.values()))
-    on_cpu = cast(params, torch.float64, torch.device("cpu"))
-    drawn = rule.init_state(net, on_cpu, Stream(seed).at("state"))
-    return RuleState(
-        rule, net, State(*(cast(part, some.dtype, some.device) for part in drawn)), seed
-    )
-
-
-def targets(y: Tensor, count: int, outputs: int, dtype: torch.dtype) -> Tensor:
-    """Float targets (N, C), C <= outputs; class indices become one-hot over all outputs."""
-    if y.shape[:1] != (count,):
-        raise ModelError(f"y has the shape {tuple(y.shape)}, but x has {count} examples")
-    if not y.is_floating_point():
-        if y.dim() != 1:
-            raise ModelError(f"class indices are a vector, but y has the shape {tuple(y.shape)}")
-        if count and not 0 <= int(y.min()) <= int(y.max()) < outputs:
-            raise ModelError(f"y has classes outside 0..{outputs - 1}, the model's outputs")
-        return F.one_hot(y.long(), outputs).to(dtype)
-    if y.dim() != 2 or not 1 <= y.shape[1] <= outputs:
+def _check_state(state: object, name: str, config: object, own: OwnNetwork) -> None:
+    if not isinstance(state, RuleState):
         raise ModelError(
-            f"float targets are (N, C) with C at most the model's {outputs} outputs, "
-            f"but y has the shape {tuple(y.shape)}"
+            f"state is what the call before returned as .state, or None, not {type(state).__name__}"
         )
-    return y.to(dtype)
+    if (state.rule.name, state.rule.config, state.net) != (name, config, own.net):
+        raise ModelError("the state is of another rule, configuration or model: start with None")
+    state.check_place(own)

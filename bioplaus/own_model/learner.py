@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from bioplaus.errors import ModelError
-from bioplaus.learning.batching import Rule, apart
+from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
-from bioplaus.learning.rule import Batch, State
-from bioplaus.network.batch_norm import Norms
-from bioplaus.network.layer import Params, Shape
-from bioplaus.network.losses import get_loss
+from bioplaus.learning.rule import Batch
+from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.numerics.random_streams import Stream
-from bioplaus.own_model.backward import When, first_state, targets, update_at
-from bioplaus.own_model.read_modules import input_shape as told_shape
-from bioplaus.own_model.read_modules import read_modules
-from bioplaus.plugins import defaults, registry
+from bioplaus.own_model.inputs import (
+    ArrayLike,
+    RuleLike,
+    batch_of,
+    check_surroundings,
+    chosen_loss,
+    chosen_rule,
+    chosen_seed,
+    chosen_shape,
+    examples,
+    fitted,
+)
+from bioplaus.own_model.model_optimizer import model_optimizer
+from bioplaus.own_model.own_network import OwnNetwork
+from bioplaus.own_model.rule_state import RuleState, write_gradients
+from bioplaus.own_model.saved_state import restore
+from bioplaus.plugins import defaults
 
 
 class Step(NamedTuple):
@@ -39,90 +50,111 @@ class Learner:
     optimizers of both. `optimizer` trains the model, and with it the auxiliary parameters of
     rules that want the same for both; it is an ordinary torch optimizer, so schedulers take
     it: make them after the learner.
+
+        model = nn.Sequential(nn.Linear(64, 48), nn.Tanh(), nn.Linear(48, 10))
+        learner = bioplaus.Learner(model, "feedback-alignment", loss="cross_entropy")
+        for x, y in batches:
+            loss = learner.step(x, y).loss
+        accuracy = (learner.predict(test_x).argmax(1) == test_y).float().mean()
     """
 
     def __init__(
         self,
         model: nn.Sequential,
-        rule: str = defaults.RULE,
+        rule: RuleLike = defaults.RULE,
         *,
         loss: str = "mse",
         optimizer: torch.optim.Optimizer | OptimizerSpec | None = None,
-        input_shape: Shape | None = None,
+        input_shape: Iterable[int] | None = None,
         seed: int = 0,
+        plugin: str | PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         """A learner at its first step.
 
         model: of the modules that `bioplaus.backward` takes; its device and dtype are used.
-        loss: "mse", half the squared error summed over outputs, or "cross_entropy".
+        rule: a name, a rule's class, or a rule. plugin: a Python file with rules, which have
+        names then. loss: "mse", half the squared error summed over outputs, or "cross_entropy".
         optimizer: over the model's parameters; None for the one that the rule recommends,
         else Adam at 1e-3. input_shape: of one example; needed where the model does not begin
         with Linear. seed: of the rule's state and noise. options: the rule's.
 
         Raises ModelError, UnsupportedError, UnknownNameError or ConfigError, as `backward`.
         """
-        self.model, self.seed = model, seed
-        self.rule: Rule = registry.load("rule", rule).configured(options)
-        shape = input_shape or (told_shape(model) if isinstance(model, nn.Sequential) else ())
-        if shape is None:
-            raise ModelError(
-                "the model does not begin with Linear: give the shape of one example, "
-                "as in input_shape=(1, 28, 28)"
-            )
-        layers, self._names = read_modules(model, tuple(shape))
-        self.net = Network(layers, get_loss(loss), classes=layers[-1].out_shape[0])
-        state = first_state(self.rule, self.net, self._params(), seed)
-        self._norms = Norms(model, self.net)
-        self.aux: Params = state.aux
-        self.memory: Params = state.memory
-        self.steps = 0
+        check_surroundings()
+        self.model = model
+        self.rule: Rule = chosen_rule(rule, options, plugin)
+        self._own = OwnNetwork(model, chosen_shape(model, input_shape), chosen_loss(loss))
+        self._own.trained()
+        self._own.check_forward()
+        self.state = RuleState(self.rule, self._own, chosen_seed(seed))
+        """What the rule keeps, as in `backward`."""
+        self.optimizer = model_optimizer(optimizer, self.rule, self._own)
+        if self.state.trained_by_caller:
+            self.optimizer.add_param_group({"params": list(self.aux.values())})
+
+    @property
+    def net(self) -> Network:
+        """The model as the rule sees it."""
+        return self._own.net
+
+    @property
+    def seed(self) -> int:
+        """Of the rule's state and noise."""
+        return self.state.seed
+
+    @property
+    def steps(self) -> int:
         """How many steps were taken."""
-        self.optimizer = self._model_optimizer(optimizer)
-        self.aux_optimizer = self._build_aux_optimizer()
+        return self.state.step
+
+    @property
+    def aux(self) -> Params:
+        """The rule's auxiliary parameters."""
+        return self.state.aux
+
+    @property
+    def memory(self) -> Params:
+        """What else the rule keeps."""
+        return self.state.memory
+
+    @property
+    def aux_optimizer(self) -> torch.optim.Optimizer | None:
+        """Of the auxiliary parameters, where the rule has one of its own for them."""
+        return self.state.optimizer
 
     @torch.no_grad()
-    def step(self, x: Tensor, y: Tensor) -> Step:
+    def step(self, x: ArrayLike, y: ArrayLike) -> Step:
         """One update from a batch: x (N, ...), y class indices (N) or float targets (N, outputs).
 
-        Gradients from before are replaced. ModelError for a batch that does not fit.
+        Gradients from before are replaced; parameters that are frozen by now have none, and
+        stay. ModelError for a batch that does not fit.
         """
-        batch = self._batch(x, y)
-        params, every = self._params(), self.rule.refresh_every
-        if every and self.steps % every == 0:
-            stream = Stream(self.seed).at("refresh", self.steps)
-            self._take(self.rule.refresh(self.net, params, self._state(), batch, stream))
-        when = When(self.seed, self.steps, self.model.training)
-        update = update_at(self.rule, self.net, params, self._state(), batch, when, self._norms)
-        owned = [*params.values(), *self.aux.values()]
-        grads, memory = apart(update.total, owned), apart(update.memory, owned)
-        for name, parameter in self._names.items():
-            if parameter.requires_grad:
-                parameter.grad = grads[name]
-        for name, grad in apart(update.aux_grads, owned).items():
-            self.aux[name].grad = grad
+        self._check()
+        trained, batch = self._own.trained(), self._batch(x, y)
+        update = self.state.update(self._own, batch)
+        frozen = self._own.names.keys() - trained.keys()
+        write_gradients(self._own.names, update.total, frozen, add=False)
+        self.state.finish(update, frozen, add=False)
         self.optimizer.step()
-        if self.aux_optimizer is not None:
-            self.aux_optimizer.step()
-        self.memory = memory
-        self.steps += 1
         return Step(update.metrics["loss"], update.metrics)
 
     @torch.no_grad()
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: ArrayLike) -> Tensor:
         """The trained model's outputs (N, outputs) for x, as in `eval` mode: dropout is silent."""
-        x = x.reshape(-1, *self.net.in_shape)
-        params = self._params() | self._norms.running(training=False)
-        return self.rule.predict(self.net, params, self._state(), x)
+        self._check()
+        fitting = fitted(examples(x), self._own)
+        params = self._own.params() | self._own.norms.running(training=False)
+        return self.rule.predict(self.net, params, self.state.values(), fitting)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move everything, as `nn.Module.to` does: to a device, a dtype or both."""
         self.model.to(*args, **kwargs)
-        some = next(iter(self._names.values()))
-        for tensor in self.aux.values():  # in place: the optimizers hold them
+        some, state = self._own.some, self.state
+        for tensor in state.aux.values():  # in place: the optimizers hold them
             tensor.grad = None
             tensor.data = tensor.data.to(some.device, some.dtype)
-        self.memory = {k: v.to(some.device, some.dtype) for k, v in self.memory.items()}
+        state.memory = {k: v.to(some.device, some.dtype) for k, v in state.memory.items()}
         for optimizer in (self.optimizer, self.aux_optimizer):
             if optimizer is not None:
                 optimizer.load_state_dict(optimizer.state_dict())  # casts to its parameters'
@@ -144,72 +176,27 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; ModelError where it is of another rule, configuration or model."""
-        options = self.rule.config.model_dump(mode="json")
-        if (state["rule"], state["options"]) != (self.rule.name, options):
-            raise ModelError(
-                f"the state is of {state['rule']} with {state['options']}, not of "
-                f"{self.rule.name} with {options}"
-            )
-        _check_shapes(state["aux"], self.aux)
-        _check_shapes(state["memory"], self.memory)
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise ModelError(f"the state is of another model: {error}") from None
-        self.seed, self.steps = state["seed"], state["steps"]
-        self._take(State(state["aux"], state["memory"]))
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.aux_optimizer is not None:
-            self.aux_optimizer.load_state_dict(state["aux_optimizer"])
+        """Go on from there; ModelError where it is of another rule, configuration or model.
 
-    def _params(self) -> Params:
-        return {name: parameter.detach() for name, parameter in self._names.items()}
+        All of it is taken or nothing: after an error the learner is as it was.
+        """
+        restore(state, self.state, self.model, self.optimizer)
 
-    def _state(self) -> State:
-        return State(self.aux, self.memory)
+    def alignment_state(self, model: object) -> tuple[OwnNetwork, RuleState]:
+        """What `alignment` looks at; ModelError where the model is another one."""
+        if model is not self.model:
+            raise ModelError("the learner is of another model: give learner.model")
+        self._check()
+        return self._own, self.state
 
-    @torch.no_grad()
-    def _take(self, state: State) -> None:
-        """Another state's values, on this one's device: the optimizers keep their tensors."""
-        some = next(iter(self._names.values()))
-        for name, tensor in state.aux.items():
-            self.aux[name].copy_(tensor)
-        self.memory = {k: v.to(some.device, some.dtype, copy=True) for k, v in state.memory.items()}
+    def _check(self) -> None:
+        check_surroundings()
+        self._own.check_same()
+        self.state.check_place(self._own)
 
-    def _batch(self, x: Tensor, y: Tensor) -> Batch:
-        if x.dim() < 2 or x.shape[0] == 0:
-            raise ModelError(f"x holds a batch of examples, but has the shape {tuple(x.shape)}")
-        given, due = x[0].numel(), torch.Size(self.net.in_shape).numel()
+    def _batch(self, x: ArrayLike, y: ArrayLike) -> Batch:
+        batch = batch_of(x, y, self._own)
+        given, due = batch.y.shape[1], self._own.outputs
         if given != due:
-            raise ModelError(
-                f"an example of x has {given} numbers, but the model reads {self.net.in_shape}"
-            )
-        outputs = self.net.classes
-        y = targets(y, x.shape[0], outputs, x.dtype)
-        if y.shape[1] != outputs:
-            raise ModelError(f"targets have {y.shape[1]} columns, but the model {outputs} outputs")
-        return Batch(x.reshape(-1, *self.net.in_shape), y)
-
-    def _model_optimizer(
-        self, given: torch.optim.Optimizer | OptimizerSpec | None
-    ) -> torch.optim.Optimizer:
-        if isinstance(given, torch.optim.Optimizer):
-            return given
-        spec = given or self.rule.optimizer_on(self.net) or OptimizerSpec(name="adam", lr=1e-3)
-        return spec.build(p for p in self._names.values() if p.requires_grad)
-
-    def _build_aux_optimizer(self) -> torch.optim.Optimizer | None:
-        spec = self.rule.aux_optimizer
-        if not self.aux or spec is None:
-            return None
-        if spec == "same":
-            self.optimizer.add_param_group({"params": list(self.aux.values())})
-            return None
-        return spec.build(self.aux.values())
-
-
-def _check_shapes(given: Params, due: Params) -> None:
-    shapes = [{name: tensor.shape for name, tensor in part.items()} for part in (given, due)]
-    if shapes[0] != shapes[1]:
-        raise ModelError("the state is of another model: the rule's tensors have other shapes")
+            raise ModelError(f"targets have {given} columns, but the model {due} outputs")
+        return batch

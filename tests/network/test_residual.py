@@ -42,7 +42,7 @@ def test_backprop_through_residual_blocks_is_autograd(name: str) -> None:
 def test_rules_that_are_exact_stay_exact(rule: str, name: str) -> None:
     model, x, y = made(name)
     due = loss_grads(model, x, y)
-    layers, _ = read_modules(model, tuple(x.shape[1:]))
+    layers = read_modules(model, tuple(x.shape[1:])).layers
     steps = {"steps": len(layers)} if rule == "predictive-coding-fixed" else {}
     options = {"step_size": 1.0, **steps} if steps else {}
     bioplaus.backward(model, x, y, rule=rule, loss="cross_entropy", **options)
@@ -121,7 +121,7 @@ def test_every_rule_trains_it_or_says_why_not(rule: str, kind: str) -> None:
 
 @pytest.mark.parametrize("rule", ["backprop", "feedback-alignment", "sign-symmetry"])
 def test_the_kit_passes_on_a_residual_network(rule: str) -> None:
-    layers, _ = read_modules(dense(), (7,))
+    layers = read_modules(dense(), (7,)).layers
     net = Network(layers, get_loss("cross_entropy"), 4)
     checks = ("shapes", "reach", "purity", "vmap", "independence", "trace", "replicas")
     verdict = check_rule(registry.load("rule", rule), networks={"residual": net}, only=checks)
@@ -154,7 +154,7 @@ def test_wrong_blocks_are_named(modules: list[nn.Module], message: str) -> None:
 
 
 def test_backprop_agrees_with_autograd_of_the_network_itself() -> None:
-    layers, _ = read_modules(dense(), (7,))
+    layers = read_modules(dense(), (7,)).layers
     net = Network(layers, get_loss("mse"), 4)
     params, batch = random_params(net, 3), random_batch(net, 5, 3)
     update = run_rule("backprop", net, params, batch)

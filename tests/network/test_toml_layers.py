@@ -51,7 +51,7 @@ def test_a_task_file_has_the_same_blocks(tmp_path: Path) -> None:
         nn.ReLU(),
         nn.Linear(12, 10),
     )
-    assert read_task(str(path)).build_network().layers == read_modules(model, (64,))[0]
+    assert read_task(str(path)).build_network().layers == read_modules(model, (64,)).layers
     call = ["run", "--rule", "backprop", "--task", str(path), "--seeds", "2"]
     done = CliRunner().invoke(main, [*call, "--results", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output

@@ -214,7 +214,7 @@ def test_mistakes_are_one_clear_line() -> None:
     learner = bioplaus.Learner(net, "backprop")
     with pytest.raises(ModelError, match="8 examples"):
         learner.step(x, y[:3])
-    with pytest.raises(ModelError, match="an example of x has 5 numbers"):
+    with pytest.raises(ModelError, match=r"has the shape \(5,\), but the model reads \(6,\)"):
         learner.step(x[:, :5], y)
     with pytest.raises(ModelError, match=r"2 columns, but the model 6 outputs"):
         learner.step(x, torch.zeros(8, 2, dtype=torch.float64))

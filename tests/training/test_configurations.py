@@ -16,8 +16,8 @@ from bioplaus.learning.rule import LearningRule
 from bioplaus.plugins import registry
 from bioplaus.records.schema import TuningBudget
 from bioplaus.tasks.task import TrainingData, read_task
-from bioplaus.training.configurations import structure
 from bioplaus.training.budget import budget as budget_of
+from bioplaus.training.configurations import structure
 from bioplaus.training.groups import prepared
 from bioplaus.training.trainer import Trainer
 
