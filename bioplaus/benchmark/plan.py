@@ -15,6 +15,7 @@ from bioplaus.benchmark.suite import Suite, TaskEntry
 from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
 from bioplaus.errors import DataError, RecordError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
+from bioplaus.plugins import registry
 from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store, read_tuning
 from bioplaus.running.seed_records import SeedRecords
@@ -152,7 +153,7 @@ def _add_rules(
 ) -> None:
     changed = task.updated(common) if common else task
     budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
-    for asked, _ in suite.rule_entries():
+    for asked in suite.rule_entries():
         settings: dict[str, object] = {f"task.{name}": value for name, value in common.items()}
         settings |= _quick(asked.rule) if suite.quick else {}
         settings |= asked.set
@@ -166,8 +167,6 @@ def _add_rules(
 
 
 def _quick(rule: str) -> dict[str, object]:
-    from bioplaus.plugins import registry
-
     return dict(registry.load("rule", rule).quick)
 
 

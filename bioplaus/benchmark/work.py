@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from bioplaus.benchmark.jobs import CellJob
 from bioplaus.benchmark.plan import Entry, Place
 from bioplaus.benchmark.steps import JobStep, Work
@@ -138,19 +140,15 @@ def _train_claimed(cell: SeedRecords, seeds: Sequence[int], place: Place, done: 
 
 def _failure(cell: SeedRecords) -> FailureRecord | None:
     """Why the cell failed, if it did, as its file says."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
     try:
-        return read_failure(path)
+        return read_failure(cell.failure_path)
     except RecordError:
         return None
 
 
 def _forget_failure(cell: SeedRecords) -> None:
     """A cell that has succeeded has not failed."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
-    path.unlink(missing_ok=True)
+    cell.failure_path.unlink(missing_ok=True)
 
 
 def seed_groups(
@@ -175,8 +173,6 @@ def seed_groups(
 
 
 def _fail(cell: SeedRecords, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:
-    import torch
-
     experiment = cell.experiment
     failure = FailureRecord(
         cell=cell.digest,

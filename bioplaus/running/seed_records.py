@@ -46,6 +46,12 @@ class SeedRecords:
         return self.path(0).parent
 
     @property
+    def failure_path(self) -> Path:
+        """Where its failure is, or would be."""
+        task, rule = self.experiment.task.name, self.experiment.rule.name
+        return self.store.failure_path(task, rule, self.digest)
+
+    @property
     def claim(self) -> Path:
         """What to claim before it is trained."""
         task, rule = self.experiment.task.name, self.experiment.rule.name
