@@ -25,6 +25,7 @@ from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.search_space import Around, Choice, Dimension
 from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget, digest
 from bioplaus.system.device import provenance
+from bioplaus.system.secrets import redacted
 from bioplaus.tasks.task import Task, TrainingData
 from bioplaus.training.configurations import most_together, structure
 
@@ -215,7 +216,7 @@ def tuning_record(
     losses: Sequence[str] = (),
 ) -> Tuning:
     """The facts on a tuning that is done; `losses`: why workers that ran its trials were lost."""
-    note = {"lost_attempts": list(losses)} if losses else {}
+    note = {"lost_attempts": [redacted(loss) for loss in losses]} if losses else {}
     return Tuning(
         key=plan.key,
         task=plan.task.name,

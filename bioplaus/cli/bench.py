@@ -118,12 +118,12 @@ def bench(
         return
     if not benchmark.entries:
         raise BioplausError(f"nothing of {benchmark.suite.name} can run here")
-    store.check_writable()
     done, place = _run(benchmark, store, storage, asked, max_replicas or None)
     _write(done, place, form, output, html)
-    if done.failures:
-        reasons = "; ".join(f.reason for f in done.failures)
-        raise BioplausError(f"{len(done.failures)} of {len(benchmark.entries)} failed: {reasons}")
+    if done.failures or done.refused:
+        failed = [*(f.reason for f in done.failures), *done.refused]
+        reasons = "; ".join(failed)
+        raise BioplausError(f"{len(failed)} of {len(benchmark.entries)} failed: {reasons}")
 
 
 def _announce(benchmark: Benchmark) -> None:

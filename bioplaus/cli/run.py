@@ -21,6 +21,7 @@ from bioplaus.cli.report import rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 from bioplaus.plugins import registry
+from bioplaus.system.secrets import redacted
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
@@ -162,6 +163,6 @@ def run(
         click.echo(f"Note: {note}.", err=True)
     click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
     for line in loggers.where:
-        click.echo(f"Log: {line}", err=True)
+        click.echo(f"Log: {redacted(line)}", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))

@@ -88,7 +88,6 @@ def tune(
         entry = Entry(rule, base, changed.load_data(), settings, "fp32", (), budget)
         _ = entry.tuning
     store = Store(results)
-    store.check_writable()
     click.echo(
         f"{entry.title}: {count(trials, 'trial')} of {count(seeds, 'seed')}, "
         f"{count(budget.epochs, 'epoch')} each",

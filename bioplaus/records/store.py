@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -42,6 +41,16 @@ class MissingError(RecordError):
     """A file that is not there; or no longer, in a folder that others work in."""
 
 
+class NewerError(RecordError):
+    """A file that a newer bioplaus wrote: it is skipped in reading, and never written over."""
+
+
+class NotWritable(RecordError):
+    """A results folder in which nothing can be written."""
+
+
+_LEFT_ALONE = "it is left as it is: update bioplaus, or take another folder with --results DIR"
+
 _Item = TypeVar("_Item", Record, Tuning, FailureRecord)
 
 
@@ -79,7 +88,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            raise RecordError(
+            raise NotWritable(
                 f"cannot write to the results folder {self.folder}: {error.strerror}; "
                 "choose another with --results DIR"
             ) from None
@@ -111,19 +120,30 @@ class Store:
         """Write it where nobody has yet; gives what stands there: this, or what was first.
 
         A reader, or a crash, sees the whole file or none. A damaged file is replaced, a
-        failure by a later one, and with `replace` anything. RecordError where it cannot be
-        written.
+        failure by a later one, and with `replace` any of this bioplaus. NewerError where a
+        newer one wrote what is there, RecordError where it cannot be written.
         """
         path, content = self.place(item), item.to_json().encode()
-        if not replace and not isinstance(item, FailureRecord):
-            if create(path, content):
-                return item
-            with contextlib.suppress(RecordError):
-                there = self.read(path)
-                if isinstance(there, type(item)):
-                    return there
+        if create(path, content):
+            return item
+        there = self.standing(path)
+        keep = not replace and not isinstance(item, FailureRecord)
+        if keep and isinstance(there, type(item)):
+            return there
         write_atomically(path, content)
         return item
+
+    def standing(self, path: Path) -> Record | Tuning | FailureRecord | None:
+        """What a file holds that may be replaced; None where it is damaged or not there.
+
+        NewerError where it may not: a newer bioplaus wrote it.
+        """
+        try:
+            return self.read(path)
+        except NewerError as error:
+            raise NewerError(f"{error}; {_LEFT_ALONE}") from None
+        except RecordError:
+            return None
 
     def read_all(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> ResultSet:
         """All there is, of some rules and tasks only where given, and what was wrong with others.
@@ -261,16 +281,26 @@ def _read(path: Path, model: type[_M]) -> _M:
         raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
     version = content.get("schema") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
-        raise RecordError(
+        raise NewerError(
             f"{path}: skipped, written by a newer bioplaus (schema {version}, this reads {SCHEMA})"
         )
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if _only_adds(error) and version == SCHEMA:
+            field = shown(".".join(map(str, first["loc"])))
+            raise NewerError(
+                f"{path}: skipped, written by a newer bioplaus (this one knows no field {field})"
+            ) from None
         where = shown(".".join(map(str, first["loc"]))) or "record"
         what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
         raise RecordError(f"{path}: skipped, damaged ({what})") from None
+
+
+def _only_adds(error: ValidationError) -> bool:
+    """Whether all that is wrong is fields that are not known here."""
+    return all(item["type"] == "extra_forbidden" for item in error.errors(include_url=False))
 
 
 def _bounded(path: Path) -> bytes:
