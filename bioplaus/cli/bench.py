@@ -22,6 +22,7 @@ from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.plugins import registry
+from bioplaus.system.shell import bioplaus
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.plan import Benchmark, Place
@@ -188,7 +189,5 @@ def _write(done: Done, place: Place, form: str, output: str | None, html: str | 
         click.echo(f"Wrote {html}", err=True)
     if done.reused:
         click.echo(f"{done.reused} of {len(done.records)} records were there already.", err=True)
-    click.echo(
-        f"Records: {place.store.folder}/  (bioplaus report --results {place.store.folder})",
-        err=True,
-    )
+    folder = place.store.folder
+    click.echo(f"Records: {folder}/  ({bioplaus('report', '--results', folder)})", err=True)
