@@ -103,7 +103,7 @@ def leftovers(folder: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A suite, and the results of one process that ran it."""
-    from conftest import TINY
+    from tests.conftest import TINY
 
     folder = tmp_path_factory.mktemp("alone")
     (folder / "tiny.toml").write_text(TINY)

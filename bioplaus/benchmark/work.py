@@ -14,7 +14,7 @@ from bioplaus.benchmark.plan import Entry, Place
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.benchmark.tuning import choose, tune, tuning_record
 from bioplaus.errors import BioplausError, ConfigError, RecordError
-from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning
+from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning, seed_key
 from bioplaus.records.store import NewerError
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import claimed
@@ -37,11 +37,15 @@ class Done:
     def of(self, found: ResultSet) -> ResultSet:
         """What of a folder's content this benchmark is about."""
         cells = {r.cell for r in self.records} | {f.cell for f in self.failures}
+        # by key: a record's cell may be told from another by the source of its rule
+        seeds = {r.seed for r in found.records}
+        keys = {seed_key(cell, seed) for cell in cells for seed in seeds}
         return ResultSet(
-            [r for r in found.records if r.cell in cells],
+            [r for r in found.records if r.key in keys],
             [t for t in found.tunings if t.cell in cells],
             found.damaged,
             [f for f in found.failures if f.cell in cells],
+            found.doubts,
         )
 
 

@@ -17,7 +17,7 @@ from bioplaus.cli.options import (
     storage_option,
 )
 from bioplaus.cli.plan import show_plan
-from bioplaus.cli.report import DEFAULT_FORMAT, rendered
+from bioplaus.cli.report import DEFAULT_FORMAT, rendered, warn
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
@@ -176,8 +176,7 @@ def _write(done: Done, place: Place, form: str, output: str | None, html: str | 
     from bioplaus.system.atomic_files import write_atomically
 
     results = done.of(place.store.read_all())
-    for line in results.damaged:
-        click.echo(f"Warning: {line}", err=True)
+    warn(results)
     text = rendered(results, form)
     if output is None:
         click.echo(text, nl=False)

@@ -44,17 +44,15 @@ def run_again(records: Sequence[Record]) -> str:
 
 
 def task_word(name: str, command: object) -> str:
-    """What `--task` takes: the name of a task that is installed, or else a file.
+    """What `--task` takes: the name of a task that is installed, or the file of another.
 
-    command: of a provenance; the file that it names, or NAME.toml where it names none. The
-    name alone where nothing is known of a command.
+    command: of a provenance. Where it names no file, as that of a suite does not, the name.
     """
-    if name in tasks.names() or not command:
-        return name
     words = [str(word) for word in command] if isinstance(command, list) else []
     given = [value for option, value in pairwise(words) if option == "--task"]
     given += [w.removeprefix("--task=") for w in words if w.startswith("--task=")]
-    return next((word for word in given if word.endswith(".toml")), f"{name}.toml")
+    files = [word for word in given if word.endswith(".toml")]
+    return name if name in tasks.names() or not files else files[0]
 
 
 def plugin_words(configuration: Mapping[str, Any], origin: Mapping[str, Any]) -> list[str]:

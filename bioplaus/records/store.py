@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from bioplaus.errors import RecordError, shown
+from bioplaus.records.consistency import contradictions
+from bioplaus.records.doubts import doubts, sources_apart
 from bioplaus.records.index import Index, stamps_of
 from bioplaus.records.schema import (
     SCHEMA,
@@ -33,6 +35,8 @@ from bioplaus.system.gc_pause import collection_paused
 
 MAX_BYTES = 32 * 2**20
 """Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
+_SHOWN = 3
+"""Contradictions of a file that are named."""
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
 
@@ -148,9 +152,10 @@ class Store:
     def read_all(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> ResultSet:
         """All there is, of some rules and tasks only where given, and what was wrong with others.
 
-        Sorted by task, rule, label, cell and seed. A failure is left out once all its seeds
-        have records. RecordError for a folder that is not there. Treat it as read-only: what
-        records have in common they may share.
+        Sorted by task, rule, label, cell and seed. Seeds of a cell that other sources of its
+        rule made are cells of their own, by label and digest. A failure is left out once all
+        its seeds have records. RecordError for a folder that is not there. Treat it as
+        read-only: what records have in common they may share.
         """
         if not self.folder.is_dir():
             raise RecordError(
@@ -165,9 +170,12 @@ class Store:
             records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
             tunings.sort(key=lambda t: (t.task, t.rule, t.key))
             there = {(r.cell, r.seed) for r in records}
-        open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+            open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+            shown_apart, mixed = sources_apart(records)
+            found = (*mixed, *doubts(records))
         damaged = [i for i in items if isinstance(i, str)]
-        return ResultSet(records, tunings, damaged, sorted(open_, key=lambda f: (f.task, f.rule)))
+        open_.sort(key=lambda f: (f.task, f.rule))
+        return ResultSet(shown_apart, tunings, damaged, open_, found)
 
     def read(self, path: Path) -> Record | Tuning | FailureRecord:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""
@@ -243,12 +251,15 @@ def read_item(path: Path) -> Record | Tuning | FailureRecord:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file; RecordError naming the file and what is wrong with it."""
+    """The record in a file; RecordError naming the file and what is wrong with it.
+
+    What contradicts itself is refused as what is damaged.
+    """
     record = _read(path, Record)
     cell = _digest(path, record)
     if record.cell != cell or record.key != seed_key(cell, record.seed):
         raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return record
+    return _consistent(path, record)
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -256,7 +267,7 @@ def read_tuning(path: Path) -> Tuning:
     tuning = _read(path, Tuning)
     if tuning.key != _digest(path, tuning):
         raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return tuning
+    return _consistent(path, tuning)
 
 
 def read_failure(path: Path) -> FailureRecord:
@@ -264,7 +275,15 @@ def read_failure(path: Path) -> FailureRecord:
     failure = _read(path, FailureRecord)
     if failure.cell != _digest(path, failure):
         raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
-    return failure
+    return _consistent(path, failure)
+
+
+def _consistent(path: Path, item: _Item) -> _Item:
+    found = contradictions(item)
+    if found:
+        what = shown("; ".join(found[:_SHOWN]), 400)
+        raise RecordError(f"{path}: skipped, it contradicts itself ({what})")
+    return item
 
 
 _M = TypeVar("_M", bound=BaseModel)

@@ -31,7 +31,7 @@ def run(tiny: Path, results: Path, *more: str, rule: str = "gaitprop") -> Result
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two rules, one of them under two configurations."""
-    from conftest import TINY
+    from tests.conftest import TINY
 
     folder = tmp_path_factory.mktemp("cli")
     tiny = folder / "tiny.toml"
