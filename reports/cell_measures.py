@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 import statistics
-import tomllib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from bioplaus.analysis.boards import DIVERGED, Cell
 from bioplaus.analysis.statistics import Floats, mean_bands
+from bioplaus.records.commands import run_again
 from bioplaus.records.schema import Record
 
 MISSING = "-"
@@ -127,43 +125,7 @@ def cost(cell: Cell, name: str) -> float | None:
 
 def command(cell: Cell) -> str:
     """The command that runs this cell again."""
-    c = cell.configuration
-    named = {part.partition("=")[0] for part in cell.label.split(" ") if "=" in part}
-    words = ["bioplaus", "run", "--rule", cell.rule, "--task", cell.task]
-    words += ["--seeds", seed_ranges([r.seed for r in cell.records])]
-    if isinstance(c.get("epochs"), int):
-        words += ["--epochs", str(c["epochs"])]
-    places = {"": "options", "optimizer.": "optimizer", "aux_optimizer.": "aux_optimizer",
-              "task.": "task"}  # fmt: skip
-    for prefix, section in places.items():
-        for name, value in sorted(_mapping(c.get(section)).items()):
-            if prefix + name in named and value is not None:
-                words += ["--set", f"{prefix}{name}={_literal(value)}"]
-    if c.get("precision") not in (None, "fp32"):
-        words += ["--precision", str(c["precision"])]
-    return plain(shlex.join(words))
-
-
-def seed_ranges(seeds: Sequence[int]) -> str:
-    """`[0, 1, 2, 7]` -> `0-2,7`."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ",".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-
-
-def _literal(value: object) -> str:
-    """A value as `--set` reads it; bare text where that is no TOML value."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    try:
-        tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return value
-    return json.dumps(value)
+    return run_again(cell.records)
 
 
 def _cosine(record: Record, layer: str) -> Floats:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bioplaus.benchmark.optuna_study import FIRST_WAVE, LATER_WAVES
 from bioplaus.benchmark.plan import Left, Place
+from bioplaus.benchmark.tuning import trials_together
 from bioplaus.records.schema import Record
+from bioplaus.training.groups import evenly
 
 Speeds = Mapping[tuple[str, str], float]
 """(task, rule) -> seconds of one seed's epoch, evaluation included."""
@@ -56,9 +58,6 @@ def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[f
     Trials of a wave are taken to be of one structure, so that as many train together as the
     device is quickest with.
     """
-    from bioplaus.training.configurations import most_together
-    from bioplaus.training.groups import evenly
-
     entry = left.entry
     where = entry.task.name, entry.rule
     if where not in known:
@@ -67,7 +66,7 @@ def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[f
     found = []
     if entry.budget and left.trials:
         budget = entry.budget
-        together = max(1, most_together(entry.base, place.device) // budget.seeds)
+        together = trials_together(entry.base, place.device, budget.seeds)
         for size in wave_sizes(left.trials):
             jobs = [min(together, size - first) for first in range(0, size, together)]
             found.append([start + n * budget.seeds * budget.epochs * pace for n in jobs])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-STALL_SECONDS = 1800.0
+STALL_SECONDS = 1800
 """Without a sign of progress for so long, a worker is taken to hang: compiling a step, or
 evaluating on a large data set, takes minutes at most."""
 

@@ -20,6 +20,7 @@ from bioplaus.plugins.from_file import Carried
 from bioplaus.records.schema import Record, Trial
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
+from bioplaus.system.secrets import redacted
 from bioplaus.tasks.data_cache import Need, load, load_data
 from bioplaus.tasks.task import TrainingData
 from bioplaus.training.configurations import train_stacked
@@ -90,7 +91,7 @@ class CellJob(Job[list[Record]]):
 
     def noting(self, result: Any, losses: Sequence[str]) -> list[Record]:
         records: list[Record] = result
-        note = {"lost_attempts": list(losses)} if losses else {}
+        note = {"lost_attempts": [redacted(loss) for loss in losses]} if losses else {}
         return [r.model_copy(update={"provenance": r.provenance | note}) for r in records]
 
     def run(self, watch: Watch) -> list[Record]:
@@ -196,7 +197,7 @@ def failed_trial(number: int, settings: dict[str, object], reason: str, seeds: i
         status="failed",
         validation_accuracy=None,
         seeds=[None] * seeds,
-        reason=reason,
+        reason=redacted(reason),
     )
 
 

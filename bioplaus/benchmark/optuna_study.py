@@ -10,18 +10,15 @@ Parzen estimator.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.benchmark.trial_storage import blaming, open_storage
+from bioplaus.errors import ConfigError
 from bioplaus.learning.search_space import Choice, Dimension, LogUniform, Uniform
 from bioplaus.records.schema import Trial
-from bioplaus.system.atomic_files import cannot_write
 
 if TYPE_CHECKING:
     import optuna
@@ -48,31 +45,15 @@ class Study:
         self._key, self._space, self._total = key, dict(space), trials
         self._where = storage
         self._distributions = {name: _distribution(d) for name, d in space.items()}
-        with self._blaming("; give a file or an Optuna storage URL with --storage"):
+        with blaming(storage, "; give a file or an Optuna storage URL with --storage"):
             self._study = optuna.create_study(
-                storage=_storage(storage),
+                storage=open_storage(storage),
                 study_name=key,
                 direction="maximize",
                 load_if_exists=True,
             )
             for point in self._points(start)[len(self._found()) :]:
                 self._study.enqueue_trial(point)
-
-    @contextlib.contextmanager
-    def _blaming(self, hint: str = "") -> Iterator[None]:
-        """Whatever the storage raises, a full disk say, as a RecordError with one line."""
-        try:
-            yield
-        except BioplausError:
-            raise
-        except Exception as error:  # a database's driver may raise anything
-            if isinstance(error, OSError) and error.errno is not None:
-                raise cannot_write(self._where, error) from None
-            reason = " ".join(str(error).split())
-            raise RecordError(
-                f"cannot use the tuning storage {self._where}: "
-                f"{reason or type(error).__name__}{hint}"
-            ) from None
 
     def next_wave(self) -> list[tuple[int, dict[str, object]]]:
         """The trials of the first wave that is not done, number and settings; [] for none.
@@ -81,7 +62,7 @@ class Study:
         depend on that.
         """
         waiting = load_optuna().trial.TrialState.WAITING
-        with self._blaming():
+        with blaming(self._where):
             start, end = self._wave()
             if start == end:
                 return []
@@ -116,7 +97,7 @@ class Study:
         if self.is_done(trial.number):
             return
         note = trial.model_dump(mode="json", exclude={"number", "settings"})
-        with self._blaming():
+        with blaming(self._where):
             self._study.set_user_attr(_note(trial.number), note)
             if trial.validation_accuracy is None:
                 self._study.tell(trial.number, state=failed, skip_if_finished=True)
@@ -180,59 +161,6 @@ def load_optuna() -> Any:
         raise ConfigError("tuning needs Optuna: pip install 'bioplaus[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-class _FileLock:
-    """A lock that a killed process cannot leave behind: the operating system lets go of it.
-
-    Whoever gets it finds whole lines: half of one, from a process that was killed or had no
-    space while it wrote, would spoil the next one too.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        from filelock import FileLock
-
-        self._journal = journal
-        self._lock = FileLock(journal.with_name(journal.name + ".lock"))
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        try:
-            _drop_torn_line(self._journal)
-        except BaseException:
-            self._lock.release()
-            raise
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _storage(where: str | os.PathLike[str]) -> Any:
-    """Optuna's own for a URL, a journal for a file."""
-    if isinstance(where, str) and "://" in where:
-        return where
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    path = Path(where)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _FileLock(path)
-    lock.acquire()  # for the sake of the readers
-    lock.release()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return JournalStorage(JournalFileBackend(str(path), lock))  # type: ignore[arg-type]
-
-
-def _drop_torn_line(path: Path) -> None:
-    if not path.is_file() or not path.stat().st_size:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _distribution(dimension: Dimension) -> Any:

@@ -13,10 +13,11 @@ from functools import cached_property
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.suite import Suite, TaskEntry
 from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
-from bioplaus.errors import DataError, RecordError, UnsupportedError
+from bioplaus.errors import DataError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
+from bioplaus.plugins import registry
 from bioplaus.records.schema import Tuning, TuningBudget
-from bioplaus.records.store import Store, read_tuning
+from bioplaus.records.store import NewerError, Store
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.tasks.data_cache import load_data
 from bioplaus.tasks.task import Task, TaskData, read_task
@@ -84,12 +85,14 @@ class Entry:
         return None if found is None else found.chosen
 
     def tuned_before(self, store: Store) -> Tuning | None:
-        """What came of an earlier tuning; None where there was none."""
+        """What came of an earlier tuning; None where there was none.
+
+        NewerError where a newer bioplaus wrote it.
+        """
         assert self.tuning is not None
-        try:
-            return read_tuning(store.tuning_path(self.task.name, self.rule, self.tuning.key))
-        except RecordError:
-            return None
+        path = store.tuning_path(self.task.name, self.rule, self.tuning.key)
+        there = store.standing(path)
+        return there if isinstance(there, Tuning) else None
 
     def cell(self, store: Store, chosen: dict[str, object]) -> SeedRecords:
         """The records of the configuration with those settings."""
@@ -104,6 +107,8 @@ class Left:
     entry: Entry
     trials: int
     seeds: tuple[int, ...]
+    refused: str = ""
+    """Why it will not run after all: a newer bioplaus wrote what is there."""
 
 
 @dataclass
@@ -152,7 +157,7 @@ def _add_rules(
 ) -> None:
     changed = task.updated(common) if common else task
     budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
-    for asked, _ in suite.rule_entries():
+    for asked in suite.rule_entries():
         settings: dict[str, object] = {f"task.{name}": value for name, value in common.items()}
         settings |= _quick(asked.rule) if suite.quick else {}
         settings |= asked.set
@@ -166,8 +171,6 @@ def _add_rules(
 
 
 def _quick(rule: str) -> dict[str, object]:
-    from bioplaus.plugins import registry
-
     return dict(registry.load("rule", rule).quick)
 
 
@@ -175,13 +178,19 @@ def left(benchmark: Benchmark, place: Place) -> list[Left]:
     """What is missing, in the order of the suite; changes nothing."""
     found = []
     for entry in benchmark.entries:
-        chosen = entry.chosen(place.store)
-        if chosen is None:
-            assert entry.budget is not None
-            found.append(Left(entry, entry.budget.trials, tuple(entry.seeds)))
-        else:
-            cell = entry.cell(place.store, chosen)
-            missing = tuple(s for s in entry.seeds if not cell.has(s, False))
-            if missing:
-                found.append(Left(entry, 0, missing))
+        try:
+            item = _left(entry, place.store)
+        except NewerError as error:
+            item = Left(entry, 0, (), str(error))
+        if item.trials or item.seeds or item.refused:
+            found.append(item)
     return found
+
+
+def _left(entry: Entry, store: Store) -> Left:
+    chosen = entry.chosen(store)
+    if chosen is None:
+        assert entry.budget is not None
+        return Left(entry, entry.budget.trials, tuple(entry.seeds))
+    cell = entry.cell(store, chosen)
+    return Left(entry, 0, tuple(s for s in entry.seeds if not cell.has(s, False)))

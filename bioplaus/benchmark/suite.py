@@ -14,7 +14,6 @@ from bioplaus.records.schema import TuningBudget
 from bioplaus.system.toml_files import parse_toml, read_toml
 
 ALL = "all"
-QUICK = "quick"
 MAX_SEEDS = 10_000
 
 
@@ -86,16 +85,15 @@ class Suite(_Data):
     quick: bool = Field(False, description="each rule's own `quick` overrides apply")
     tuning: TuningSpec | None = None
 
-    def rule_entries(self) -> list[tuple[RuleEntry, bool]]:
-        """Every rule with its settings, and whether it was asked for by name; "all" expanded."""
-        found: dict[str, tuple[RuleEntry, bool]] = {}
+    def rule_entries(self) -> list[RuleEntry]:
+        """Every rule with its settings; "all" expanded to those that are not there already."""
+        found: dict[str, RuleEntry] = {}
         for entry in self.rules:
-            named = entry.rule != ALL
-            for rule in [entry.rule] if named else registry.names("rule"):
-                item = RuleEntry(rule=rule, set=entry.set)
+            everything = entry.rule == ALL
+            for rule in registry.names("rule") if everything else [entry.rule]:
                 key = f"{rule} {sorted(entry.set.items())}"
-                if named or key not in found:
-                    found[key] = item, named
+                if not everything or key not in found:
+                    found[key] = RuleEntry(rule=rule, set=entry.set)
         return list(found.values())
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
+
 from bioplaus.benchmark.jobs import Attempt, TrialJob, failed_trial
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.steps import JobStep
@@ -23,6 +25,7 @@ from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.search_space import Around, Choice, Dimension
 from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget, digest
 from bioplaus.system.device import provenance
+from bioplaus.system.secrets import redacted
 from bioplaus.tasks.task import Task, TrainingData
 from bioplaus.training.configurations import most_together, structure
 
@@ -169,7 +172,7 @@ def _steps(
         else:
             attempt = Attempt(number, tuple(settings.items()), experiment)
             groups.setdefault(structure(experiment), []).append(attempt)
-    most = max(1, most_together(plan.default, device.partition(":")[0]) // plan.budget.seeds)
+    most = trials_together(plan.default, device, plan.budget.seeds)
     jobs = [
         TrialJob(tuple(group[start : start + most]), plan.seeds, device, checkpoints)
         for group in groups.values()
@@ -180,6 +183,11 @@ def _steps(
         for job in jobs
         if not all(study.is_done(attempt.number) for attempt in job.attempts)
     ]
+
+
+def trials_together(experiment: Experiment, device: str, seeds: int) -> int:
+    """How many trials of so many seeds one job trains at most."""
+    return max(1, most_together(experiment, device.partition(":")[0]) // seeds)
 
 
 def _keep_failed(study: Study, job: TrialJob, reason: str) -> None:
@@ -208,9 +216,7 @@ def tuning_record(
     losses: Sequence[str] = (),
 ) -> Tuning:
     """The facts on a tuning that is done; `losses`: why workers that ran its trials were lost."""
-    import torch
-
-    note = {"lost_attempts": list(losses)} if losses else {}
+    note = {"lost_attempts": [redacted(loss) for loss in losses]} if losses else {}
     return Tuning(
         key=plan.key,
         task=plan.task.name,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
 
 from bioplaus.benchmark.jobs import CellJob
 from bioplaus.benchmark.plan import Entry, Place
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.benchmark.tuning import choose, tune, tuning_record
 from bioplaus.errors import BioplausError, ConfigError, RecordError
-from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning
-from bioplaus.records.store import read_failure
+from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning, seed_key
+from bioplaus.records.store import NewerError
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import claimed
 from bioplaus.system.device import provenance
+from bioplaus.system.secrets import redacted
 from bioplaus.training.checkpoint import remove_checkpoints
 from bioplaus.training.groups import evenly
 
@@ -27,23 +31,36 @@ class Done:
     records: list[Record] = field(default_factory=list)
     reused: int = 0
     failures: list[FailureRecord] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """What was not run because a newer bioplaus wrote what is there, one line each."""
 
     def of(self, found: ResultSet) -> ResultSet:
         """What of a folder's content this benchmark is about."""
         cells = {r.cell for r in self.records} | {f.cell for f in self.failures}
+        # by key: a record's cell may be told from another by the source of its rule
+        seeds = {r.seed for r in found.records}
+        keys = {seed_key(cell, seed) for cell in cells for seed in seeds}
         return ResultSet(
-            [r for r in found.records if r.cell in cells],
+            [r for r in found.records if r.key in keys],
             [t for t in found.tunings if t.cell in cells],
             found.damaged,
             [f for f in found.failures if f.cell in cells],
+            found.doubts,
         )
 
 
 def work(entry: Entry, place: Place, done: Done) -> Work:
     """All that an entry takes: yields steps to run, and is resumed when they have run.
 
-    Says `Later` where another process is at work on it.
+    Says `Later` where another process is at work on it. What a newer bioplaus wrote stays.
     """
+    try:
+        yield from _work(entry, place, done)
+    except NewerError as error:
+        done.refused.append(f"{entry.title}: {error}")
+
+
+def _work(entry: Entry, place: Place, done: Done) -> Work:
     chosen = entry.chosen(place.store)
     if chosen is None:
         found: list[Tuning] = []
@@ -68,6 +85,11 @@ def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
     if plan is None:
         raise ConfigError(f"{entry.title} is not to be tuned")
     store = place.store
+    before = entry.tuned_before(store)
+    if before is not None:
+        found.append(before)
+        return
+    store.check_writable()
     claim = store.tuning_claim(entry.task.name, entry.rule, plan.key)
     with (yield from claimed(claim, store.claims, f"the tuning of {entry.title}")):
         tuning = entry.tuned_before(store)
@@ -79,8 +101,15 @@ def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
             tuning = store.publish(
                 tuning_record(plan, trials, cell.digest, place.device, study.losses())
             )
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     found.append(tuning)
+
+
+def _remove(folder: Path) -> None:
+    """The checkpoints of a tuning that is done; what else lies in their folder stays."""
+    remove_checkpoints(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _train(cell: SeedRecords, seeds: Sequence[int], place: Place, done: Done) -> Work:
@@ -88,8 +117,10 @@ def _train(cell: SeedRecords, seeds: Sequence[int], place: Place, done: Done) ->
 
     A failure that another process met meanwhile is not tried again.
     """
-    claims, before = cell.store.claims, _failure(cell)
+    claims = cell.store.claims
     if missing := cell.missing(seeds, False, False):
+        before = _failure(cell)
+        cell.store.check_writable()
         with (yield from claimed(cell.claim, claims, cell.title)):
             failure = _failure(cell)
             if failure is not None and failure != before and set(missing) <= set(failure.seeds):
@@ -138,19 +169,14 @@ def _train_claimed(cell: SeedRecords, seeds: Sequence[int], place: Place, done: 
 
 def _failure(cell: SeedRecords) -> FailureRecord | None:
     """Why the cell failed, if it did, as its file says."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
-    try:
-        return read_failure(path)
-    except RecordError:
-        return None
+    there = cell.store.standing(cell.failure_path)
+    return there if isinstance(there, FailureRecord) else None
 
 
 def _forget_failure(cell: SeedRecords) -> None:
     """A cell that has succeeded has not failed."""
-    experiment = cell.experiment
-    path = cell.store.failure_path(experiment.task.name, experiment.rule.name, cell.digest)
-    path.unlink(missing_ok=True)
+    _failure(cell)  # what a newer bioplaus wrote is not removed
+    cell.failure_path.unlink(missing_ok=True)
 
 
 def seed_groups(
@@ -175,8 +201,6 @@ def seed_groups(
 
 
 def _fail(cell: SeedRecords, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:
-    import torch
-
     experiment = cell.experiment
     failure = FailureRecord(
         cell=cell.digest,
@@ -184,7 +208,7 @@ def _fail(cell: SeedRecords, seeds: Sequence[int], reason: str, place: Place, do
         rule=experiment.rule.name,
         label=experiment.label,
         seeds=list(seeds),
-        reason=reason,
+        reason=redacted(reason, place.storage),
         configuration=cell.configuration,
         provenance=provenance(torch.device(place.device), 1, seeds),
     )

@@ -17,11 +17,12 @@ from bioplaus.cli.options import (
     storage_option,
 )
 from bioplaus.cli.plan import show_plan
-from bioplaus.cli.report import DEFAULT_FORMAT, rendered
+from bioplaus.cli.report import DEFAULT_FORMAT, rendered, warn
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.plugins import registry
+from bioplaus.system.shell import bioplaus
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.plan import Benchmark, Place
@@ -118,12 +119,12 @@ def bench(
         return
     if not benchmark.entries:
         raise BioplausError(f"nothing of {benchmark.suite.name} can run here")
-    store.check_writable()
     done, place = _run(benchmark, store, storage, asked, max_replicas or None)
     _write(done, place, form, output, html)
-    if done.failures:
-        reasons = "; ".join(f.reason for f in done.failures)
-        raise BioplausError(f"{len(done.failures)} of {len(benchmark.entries)} failed: {reasons}")
+    if done.failures or done.refused:
+        failed = [*(f.reason for f in done.failures), *done.refused]
+        reasons = "; ".join(failed)
+        raise BioplausError(f"{len(failed)} of {len(benchmark.entries)} failed: {reasons}")
 
 
 def _announce(benchmark: Benchmark) -> None:
@@ -175,8 +176,7 @@ def _write(done: Done, place: Place, form: str, output: str | None, html: str | 
     from bioplaus.system.atomic_files import write_atomically
 
     results = done.of(place.store.read_all())
-    for line in results.damaged:
-        click.echo(f"Warning: {line}", err=True)
+    warn(results)
     text = rendered(results, form)
     if output is None:
         click.echo(text, nl=False)
@@ -188,7 +188,5 @@ def _write(done: Done, place: Place, form: str, output: str | None, html: str | 
         click.echo(f"Wrote {html}", err=True)
     if done.reused:
         click.echo(f"{done.reused} of {len(done.records)} records were there already.", err=True)
-    click.echo(
-        f"Records: {place.store.folder}/  (bioplaus report --results {place.store.folder})",
-        err=True,
-    )
+    folder = place.store.folder
+    click.echo(f"Records: {folder}/  ({bioplaus('report', '--results', folder)})", err=True)

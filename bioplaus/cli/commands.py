@@ -20,6 +20,7 @@ from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.errors import BioplausError
 from bioplaus.system.interruption import Terminated, handled
+from bioplaus.system.secrets import redacted
 
 # a thread that waits in a busy loop takes the core from the one it waits for, wherever another
 # program wants a core too; OpenMP reads this when torch is loaded
@@ -36,7 +37,10 @@ class _Commands(click.Group):
         except BioplausError as error:
             if os.environ.get("BIOPLAUS_TRACEBACK"):
                 raise
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(redacted(str(error), *sys.argv)) from None
+        except click.ClickException as error:  # it quotes what was typed
+            error.message = redacted(error.message, *sys.argv)
+            raise
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             sys.exit(130)

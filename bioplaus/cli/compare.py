@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus.cli.options import format_option, results_option
+from bioplaus.cli.report import warn
 
 if TYPE_CHECKING:
     from bioplaus.analysis.pairwise import Contrast
@@ -49,8 +50,7 @@ def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: s
     from bioplaus.records.store import Store
 
     found = Store(results).read_all(tasks=tasks)
-    for line in found.damaged:
-        click.echo(f"Warning: {line}", err=True)
+    warn(found)
     compared = contrasts(boards(found), rule, other)
     for note in dict.fromkeys(f"{c.board.title}: {n}" for c in compared for n in c.caveats):
         click.echo(f"Note: {_printable(note)}", err=True)

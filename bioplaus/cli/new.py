@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from bioplaus.scaffold import KINDS, write_package
+from bioplaus.system.shell import bioplaus, quoted
 
 _NEXT = {
-    "rule": "bioplaus check {name}\n  bioplaus run --rule {name} --rule backprop",
-    "dataset": "bioplaus list datasets\n  bioplaus run --rule backprop --task {name}-mlp.toml",
-    "task": "bioplaus list tasks\n  bioplaus run --rule backprop --task {name}",
+    "rule": (("check", "{}"), ("run", "--rule", "{}", "--rule", "backprop")),
+    "dataset": (("list", "datasets"), ("run", "--rule", "backprop", "--task", "{}-mlp.toml")),
+    "task": (("list", "tasks"), ("run", "--rule", "backprop", "--task", "{}")),
 }
+"""Commands to try what was written; {} is its name."""
 
 
 @click.command(short_help="Start a plugin: a new rule, dataset or task.")
@@ -39,7 +41,6 @@ def new(kind: str, name: str, into: Path) -> None:
     """
     for path in write_package(kind, name, into):
         click.echo(path)
-    click.echo(
-        f"\nNext:\n  cd {into / name}\n  pip install -e .\n  {_NEXT[kind].format(name=name)}",
-        err=True,
-    )
+    commands = [quoted("cd", into / name), quoted("pip", "install", "-e", ".")]
+    commands += [bioplaus(*(word.format(name) for word in words)) for words in _NEXT[kind]]
+    click.echo("\n  ".join(["\nNext:", *commands]), err=True)

@@ -8,7 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
+from bioplaus.errors import shown
 from bioplaus.plugins import registry
+
+MAX_SEEDS = 10_000
+LARGEST_SEED = 999_999
+"""Those of a tuning's trials start above: no benchmark uses them."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,9 +30,10 @@ class NumberType(click.ParamType):  # type: ignore[type-arg]
             return value
         if value == "auto":
             return 0
-        if not value.isdecimal() or not 1 <= int(value) <= 10_000:
-            self.fail(f"{value!r}: give a number from 1 to 10,000, or auto", param, ctx)
-        return int(value)
+        number = _bounded(value, 10_000) if value.isdecimal() else None
+        if not number:
+            self.fail(f"{shown(value)}: give a number from 1 to 10,000, or auto", param, ctx)
+        return number
 
 
 class CountsType(click.ParamType):  # type: ignore[type-arg]
@@ -41,13 +47,14 @@ class CountsType(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, list):
             return value
         parts = [part.strip() for part in value.split(",")]
-        if not all(part.isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
-            self.fail(f"{value!r}: give numbers such as 1,4,16", param, ctx)
-        return sorted({int(part) for part in parts})
+        numbers = [_bounded(part, 10_000) if part.isdecimal() else None for part in parts]
+        if not all(numbers):
+            self.fail(f"{shown(value)}: give numbers such as 1,4,16, up to 10,000", param, ctx)
+        return sorted({number for number in numbers if number})
 
 
 class SeedsType(click.ParamType):  # type: ignore[type-arg]
-    """`5` is the first five seeds; `0-4,7` are those."""
+    """`5` is the first five seeds; `0-4,7` are those, `0-0` is seed 0 alone."""
 
     name = "seeds"
 
@@ -56,31 +63,45 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]
     ) -> list[int]:
         if isinstance(value, list):
             return value
-        if value.isdecimal():
-            return self._checked(list(range(int(value))), value, param, ctx)
-        seeds: set[int] = set()
-        for part in value.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-            if match is None:
-                self.fail(f"{value!r}: give a number, or a list such as 0-4,7", param, ctx)
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first:
-                self.fail(f"{value!r}: {part.strip()} runs backwards", param, ctx)
-            if last - first > 10_000:
-                self.fail(f"{value!r}: more than 10,000 seeds", param, ctx)
-            seeds |= set(range(first, last + 1))
-        return self._checked(sorted(seeds), value, param, ctx)
+        try:
+            return parse_seeds(value)
+        except ValueError as error:
+            return self.fail(f"{shown(value)}: {error}", param, ctx)
 
-    def _checked(
-        self,
-        seeds: list[int],
-        value: str,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> list[int]:
-        if not 1 <= len(seeds) <= 10_000:
-            self.fail(f"{value!r}: between 1 and 10,000 seeds", param, ctx)
-        return seeds
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds that `--seeds` names; ValueError saying what is wrong. Checked before listed."""
+    if text.isdecimal():
+        number = _bounded(text, MAX_SEEDS)
+        if number is None or number < 1:
+            raise ValueError(
+                f"between 1 and {MAX_SEEDS:,} seeds, this being how many; a seed alone is a "
+                "range: 0-0, 7-7"
+            )
+        return list(range(number))
+    seeds: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)(?:-([0-9]+))?\s*", part)
+        if match is None:
+            raise ValueError("give a number, or a list such as 0-4,7")
+        first = _bounded(match[1], LARGEST_SEED)
+        last = _bounded(match[2] or match[1], LARGEST_SEED)
+        if first is None or last is None:
+            raise ValueError(f"seeds go from 0 to {LARGEST_SEED:,}")
+        if last < first:
+            raise ValueError(f"{part.strip()} runs backwards")
+        if last - first >= MAX_SEEDS:
+            raise ValueError(f"more than {MAX_SEEDS:,} seeds")
+        seeds |= set(range(first, last + 1))
+        if len(seeds) > MAX_SEEDS:
+            raise ValueError(f"more than {MAX_SEEDS:,} seeds")
+    return sorted(seeds)
+
+
+def _bounded(digits: str, largest: int) -> int | None:
+    """The number, None where it is larger; however many digits there are."""
+    number = int(digits[:20])
+    return number if len(digits) <= 20 and number <= largest else None
 
 
 def results_option(command: F) -> F:

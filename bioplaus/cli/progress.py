@@ -23,6 +23,7 @@ from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.cli.words import count
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.records.schema import Record, Trial
+from bioplaus.system.secrets import redacted
 from bioplaus.training.trainer import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
@@ -187,7 +188,7 @@ class BenchDisplay(Spectator):
         if id(step) in self._rows:
             self._bar.remove_task(self._rows.pop(id(step)))
         self._bar.console.print(
-            f"[{self._done}/{self._works}] {text}",
+            f"[{self._done}/{self._works}] {redacted(text)}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -41,8 +41,7 @@ def report(
         raise BioplausError(f"{form} is a file to open, not text to read here; add -o board.{form}")
     with collection_paused():
         found = Store(results).read_all(rules, tasks)
-        for line in found.damaged:
-            click.echo(f"Warning: {line}", err=True)
+        warn(found)
         if not found.records:
             wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
             raise RecordError(
@@ -60,6 +59,12 @@ def report(
 
     write_atomically(Path(output), text.encode())
     click.echo(f"Wrote {output}", err=True)
+
+
+def warn(found: ResultSet) -> None:
+    """What could not be read, and what looks wrong in what could."""
+    for line in (*found.damaged, *found.doubts):
+        click.echo(f"Warning: {line}", err=True)
 
 
 def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:

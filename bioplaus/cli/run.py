@@ -21,6 +21,8 @@ from bioplaus.cli.report import rendered
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 from bioplaus.plugins import registry
+from bioplaus.system.secrets import redacted
+from bioplaus.system.shell import bioplaus
 
 
 @click.command(short_help="Train rules on a task; records and a table come out.")
@@ -32,7 +34,7 @@ from bioplaus.plugins import registry
     type=SeedsType(),
     default="5",
     show_default=True,
-    help="How many seeds (the first N), or a list such as 0-4,7.",
+    help="How many seeds (the first N), or a list such as 0-4,7; 3-3 is seed 3 alone.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: task]")
 @set_option(
@@ -160,8 +162,8 @@ def run(
         )
     for note in done.notes:
         click.echo(f"Note: {note}.", err=True)
-    click.echo(f"Records: {results}/  (bioplaus report --results {results})", err=True)
+    click.echo(f"Records: {results}/  ({bioplaus('report', '--results', results)})", err=True)
     for line in loggers.where:
-        click.echo(f"Log: {line}", err=True)
+        click.echo(f"Log: {redacted(line)}", err=True)
     if done.problems:
         raise BioplausError("; ".join(done.problems))

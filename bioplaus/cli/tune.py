@@ -88,13 +88,12 @@ def tune(
         entry = Entry(rule, base, changed.load_data(), settings, "fp32", (), budget)
         _ = entry.tuning
     store = Store(results)
-    store.check_writable()
     click.echo(
         f"{entry.title}: {count(trials, 'trial')} of {count(seeds, 'seed')}, "
         f"{count(budget.epochs, 'epoch')} each",
         err=True,
     )
-    _show(_run(entry, store, storage, Workers(**workers)), entry)
+    _show(_run(entry, store, storage, Workers(**workers)), entry, task, plugins)
 
 
 def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tuning:
@@ -117,7 +116,7 @@ def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tun
     return found[0]
 
 
-def _show(tuning: Tuning, entry: Entry) -> None:
+def _show(tuning: Tuning, entry: Entry, task: str | None, plugins: tuple[str, ...]) -> None:
     for trial in tuning.trials:
         settings = " ".join(f"{k}={v}" for k, v in trial.settings.items()) or "defaults"
         accuracy = trial.validation_accuracy
@@ -125,8 +124,14 @@ def _show(tuning: Tuning, entry: Entry) -> None:
         note = "" if trial.status == "complete" else f" ({trial.status})"
         mark = "  <- chosen" if trial.settings == tuning.chosen else ""
         click.echo(f"{trial.number:3}  {score}{note}  {settings}{mark}")
-    chosen = {**{k: v for k, v in entry.settings.items()}, **tuning.chosen}
-    words = " ".join(f"--set {name}={value}" for name, value in chosen.items())
-    click.echo(
-        f"To train it: bioplaus run --rule {tuning.rule} --task {tuning.task} {words}".rstrip()
-    )
+    click.echo(f"To train it: {_command(tuning, entry, task, plugins)}")
+
+
+def _command(tuning: Tuning, entry: Entry, task: str | None, plugins: tuple[str, ...]) -> str:
+    from bioplaus.records.commands import set_words
+    from bioplaus.system.shell import bioplaus
+
+    words = [word for file in plugins for word in ("--plugin", file)]
+    settings = {**entry.settings, **tuning.chosen}
+    where = ["--rule", tuning.rule, "--task", task or tuning.task]
+    return bioplaus("run", *where, *words, *set_words(settings))

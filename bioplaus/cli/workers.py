@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bioplaus.benchmark.executor import STALL_SECONDS
 from bioplaus.cli.options import device_option, executor_option, jobs_option
 from bioplaus.plugins import registry
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from bioplaus.benchmark.executor import Executor
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_TIMEOUT = 1800
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def workers_options(command: F) -> F:
         click.option(
             "--timeout",
             type=click.FloatRange(min=0),
-            default=_TIMEOUT,
+            default=STALL_SECONDS,
             show_default=True,
             metavar="SECONDS",
             help="A worker without a sign of progress for so long is taken to hang: it is ended, "

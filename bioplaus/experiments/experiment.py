@@ -18,6 +18,7 @@ from bioplaus.network.network import Network
 from bioplaus.plugins import registry
 from bioplaus.records.schema import SCHEMA
 from bioplaus.system.device import PRECISIONS
+from bioplaus.system.shell import bioplaus
 from bioplaus.tasks.task import Task, TrainingData, read_task
 
 
@@ -91,7 +92,8 @@ def plan(
         if reason:
             raise UnsupportedError(
                 f"{experiment.rule.name} cannot train on {changed.name}: {reason}; "
-                f"`bioplaus list tasks --rule {experiment.rule.name}` names tasks that it can"
+                f"`{bioplaus('list', 'tasks', '--rule', experiment.rule.name)}` names tasks that "
+                "it can"
             )
     return experiments
 

@@ -34,8 +34,8 @@ _UNUSED = "delete from part where id not in (" + " union ".join(
     f"select {name} from record" for name in PARTS
 ) + ")"  # fmt: skip
 _BATCH = 5000
-_VERSION = 2
-"""Of this layout of tables."""
+_VERSION = 3
+"""Of this layout of tables, and of what is checked before a record is added."""
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,

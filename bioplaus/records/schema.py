@@ -237,6 +237,8 @@ class ResultSet:
     """What could not be read, one line each."""
     failures: Sequence[FailureRecord] = ()
     """Cells that raised and have not succeeded since."""
+    doubts: Sequence[str] = ()
+    """What looks wrong in the records, seen together, one line each."""
 
 
 def digest(content: Mapping[str, Any]) -> str:

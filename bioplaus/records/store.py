@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -18,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from bioplaus.errors import RecordError, shown
+from bioplaus.records.consistency import contradictions
+from bioplaus.records.doubts import doubts, sources_apart
 from bioplaus.records.index import Index, stamps_of
 from bioplaus.records.schema import (
     SCHEMA,
@@ -34,6 +35,8 @@ from bioplaus.system.gc_pause import collection_paused
 
 MAX_BYTES = 32 * 2**20
 """Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
+_SHOWN = 3
+"""Contradictions of a file that are named."""
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
 
@@ -41,6 +44,16 @@ INDEXED_FROM = 1000
 class MissingError(RecordError):
     """A file that is not there; or no longer, in a folder that others work in."""
 
+
+class NewerError(RecordError):
+    """A file that a newer bioplaus wrote: it is skipped in reading, and never written over."""
+
+
+class NotWritable(RecordError):
+    """A results folder in which nothing can be written."""
+
+
+_LEFT_ALONE = "it is left as it is: update bioplaus, or take another folder with --results DIR"
 
 _Item = TypeVar("_Item", Record, Tuning, FailureRecord)
 
@@ -79,7 +92,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            raise RecordError(
+            raise NotWritable(
                 f"cannot write to the results folder {self.folder}: {error.strerror}; "
                 "choose another with --results DIR"
             ) from None
@@ -111,26 +124,38 @@ class Store:
         """Write it where nobody has yet; gives what stands there: this, or what was first.
 
         A reader, or a crash, sees the whole file or none. A damaged file is replaced, a
-        failure by a later one, and with `replace` anything. RecordError where it cannot be
-        written.
+        failure by a later one, and with `replace` any of this bioplaus. NewerError where a
+        newer one wrote what is there, RecordError where it cannot be written.
         """
         path, content = self.place(item), item.to_json().encode()
-        if not replace and not isinstance(item, FailureRecord):
-            if create(path, content):
-                return item
-            with contextlib.suppress(RecordError):
-                there = self.read(path)
-                if isinstance(there, type(item)):
-                    return there
+        if create(path, content):
+            return item
+        there = self.standing(path)
+        keep = not replace and not isinstance(item, FailureRecord)
+        if keep and isinstance(there, type(item)):
+            return there
         write_atomically(path, content)
         return item
+
+    def standing(self, path: Path) -> Record | Tuning | FailureRecord | None:
+        """What a file holds that may be replaced; None where it is damaged or not there.
+
+        NewerError where it may not: a newer bioplaus wrote it.
+        """
+        try:
+            return self.read(path)
+        except NewerError as error:
+            raise NewerError(f"{error}; {_LEFT_ALONE}") from None
+        except RecordError:
+            return None
 
     def read_all(self, rules: Sequence[str] = (), tasks: Sequence[str] = ()) -> ResultSet:
         """All there is, of some rules and tasks only where given, and what was wrong with others.
 
-        Sorted by task, rule, label, cell and seed. A failure is left out once all its seeds
-        have records. RecordError for a folder that is not there. Treat it as read-only: what
-        records have in common they may share.
+        Sorted by task, rule, label, cell and seed. Seeds of a cell that other sources of its
+        rule made are cells of their own, by label and digest. A failure is left out once all
+        its seeds have records. RecordError for a folder that is not there. Treat it as
+        read-only: what records have in common they may share.
         """
         if not self.folder.is_dir():
             raise RecordError(
@@ -145,9 +170,12 @@ class Store:
             records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
             tunings.sort(key=lambda t: (t.task, t.rule, t.key))
             there = {(r.cell, r.seed) for r in records}
-        open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+            open_ = [f for f in failures if any((f.cell, seed) not in there for seed in f.seeds)]
+            shown_apart, mixed = sources_apart(records)
+            found = (*mixed, *doubts(records))
         damaged = [i for i in items if isinstance(i, str)]
-        return ResultSet(records, tunings, damaged, sorted(open_, key=lambda f: (f.task, f.rule)))
+        open_.sort(key=lambda f: (f.task, f.rule))
+        return ResultSet(shown_apart, tunings, damaged, open_, found)
 
     def read(self, path: Path) -> Record | Tuning | FailureRecord:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""
@@ -223,12 +251,15 @@ def read_item(path: Path) -> Record | Tuning | FailureRecord:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file; RecordError naming the file and what is wrong with it."""
+    """The record in a file; RecordError naming the file and what is wrong with it.
+
+    What contradicts itself is refused as what is damaged.
+    """
     record = _read(path, Record)
     cell = _digest(path, record)
     if record.cell != cell or record.key != seed_key(cell, record.seed):
         raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return record
+    return _consistent(path, record)
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -236,7 +267,7 @@ def read_tuning(path: Path) -> Tuning:
     tuning = _read(path, Tuning)
     if tuning.key != _digest(path, tuning):
         raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return tuning
+    return _consistent(path, tuning)
 
 
 def read_failure(path: Path) -> FailureRecord:
@@ -244,7 +275,15 @@ def read_failure(path: Path) -> FailureRecord:
     failure = _read(path, FailureRecord)
     if failure.cell != _digest(path, failure):
         raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
-    return failure
+    return _consistent(path, failure)
+
+
+def _consistent(path: Path, item: _Item) -> _Item:
+    found = contradictions(item)
+    if found:
+        what = shown("; ".join(found[:_SHOWN]), 400)
+        raise RecordError(f"{path}: skipped, it contradicts itself ({what})")
+    return item
 
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -261,16 +300,26 @@ def _read(path: Path, model: type[_M]) -> _M:
         raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
     version = content.get("schema") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
-        raise RecordError(
+        raise NewerError(
             f"{path}: skipped, written by a newer bioplaus (schema {version}, this reads {SCHEMA})"
         )
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if _only_adds(error) and version == SCHEMA:
+            field = shown(".".join(map(str, first["loc"])))
+            raise NewerError(
+                f"{path}: skipped, written by a newer bioplaus (this one knows no field {field})"
+            ) from None
         where = shown(".".join(map(str, first["loc"]))) or "record"
         what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
         raise RecordError(f"{path}: skipped, damaged ({what})") from None
+
+
+def _only_adds(error: ValidationError) -> bool:
+    """Whether all that is wrong is fields that are not known here."""
+    return all(item["type"] == "extra_forbidden" for item in error.errors(include_url=False))
 
 
 def _bounded(path: Path) -> bytes:

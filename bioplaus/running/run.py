@@ -12,7 +12,7 @@ import torch
 from bioplaus.errors import BioplausError, RecordError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.records.schema import Record
-from bioplaus.records.store import Store
+from bioplaus.records.store import NewerError, NotWritable, Store
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import in_turn, waiting_line
 from bioplaus.system.claims import Holder
@@ -51,19 +51,24 @@ def run_experiments(
     """Train what is not there yet and keep a record of each seed.
 
     The seeds of an experiment train together, in groups that fit the device. A rule that
-    fails is a problem in the results and does not stop the others. What cannot be written
-    is one too, and ends the run, since nothing more could be kept.
+    fails is a problem in the results and does not stop the others; so is one whose records
+    a newer bioplaus wrote, which stay as they are. What cannot be written is a problem too,
+    and ends the run, since nothing more could be kept. NotWritable for a folder in which
+    nothing can be written, where something is to be trained.
 
     What another process trains in the same folder is put off, and its records are used; of
     that `tell` is told in one line, once for each process and experiment.
     """
-    store.check_writable()
     results, told = Results(), set[str]()
 
     def claim(item: tuple[SeedRecords, TaskData]) -> Path | None:
         cell = item[0]
-        if cell.missing(seeds, force, save_weights):
-            return cell.claim
+        try:
+            if cell.missing(seeds, force, save_weights):
+                store.check_writable()
+                return cell.claim
+        except NewerError:
+            return None  # `_run_cell` meets it again, and tells
         store.claims.tidy(cell.claim)
         return None
 
@@ -79,6 +84,8 @@ def run_experiments(
         try:
             for cell, data in turn:
                 _run_cell(cell, data, seeds, results, execution, force, save_weights, observe)
+        except NotWritable:
+            raise
         except RecordError as error:
             results.problems.append(f"stopped: {error}")
     results.records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
@@ -110,7 +117,11 @@ def _run_cell(
     observe: Observer,
 ) -> None:
     """Train what is missing of a cell; RecordError where a record cannot be written."""
-    missing = cell.missing(seeds, force, save_weights)
+    try:
+        missing = cell.missing(seeds, force, save_weights)
+    except NewerError as error:
+        results.problems.append(f"{cell.title} is not run: {error}")
+        return
     for seed in sorted(set(seeds) - set(missing)):
         results.records.append(cell.read(seed))
         results.reused += 1

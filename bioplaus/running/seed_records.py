@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from bioplaus.errors import RecordError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins import registry
 from bioplaus.records.rule_card import rule_card
@@ -46,6 +45,12 @@ class SeedRecords:
         return self.path(0).parent
 
     @property
+    def failure_path(self) -> Path:
+        """Where its failure is, or would be."""
+        task, rule = self.experiment.task.name, self.experiment.rule.name
+        return self.store.failure_path(task, rule, self.digest)
+
+    @property
     def claim(self) -> Path:
         """What to claim before it is trained."""
         task, rule = self.experiment.task.name, self.experiment.rule.name
@@ -58,17 +63,19 @@ class SeedRecords:
         return f"{experiment.rule.name} on {experiment.task.name} {experiment.label}".rstrip()
 
     def missing(self, seeds: Sequence[int], force: bool, weights: bool) -> list[int]:
-        """Which of the seeds to train."""
-        return [seed for seed in seeds if force or not self.has(seed, weights)]
+        """Which of the seeds to train; NewerError as for `has`."""
+        there = {seed for seed in seeds if self.has(seed, weights)}
+        return [seed for seed in seeds if force or seed not in there]
 
     def has(self, seed: int, weights: bool) -> bool:
-        """Whether that seed's record, and its weights if wanted, are there and sound."""
+        """Whether that seed's record, and its weights if wanted, are there and sound.
+
+        NewerError where a newer bioplaus wrote it: it cannot be used, nor written again.
+        """
+        there = self.store.standing(self.path(seed))
         if weights and not self.path(seed).with_suffix(".pt").is_file():
             return False
-        try:
-            return self.read(seed).key == seed_key(self.digest, seed)
-        except RecordError:
-            return False
+        return isinstance(there, Record) and there.key == seed_key(self.digest, seed)
 
     def read(self, seed: int) -> Record:
         """That seed's record; RecordError where there is none, or a damaged one."""

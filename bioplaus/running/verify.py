@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from bioplaus.errors import BioplausError, ConfigError
-from bioplaus.experiments.experiment import Experiment
+from bioplaus import tasks
+from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.plugins import registry
+from bioplaus.records.doubts import source_of
 from bioplaus.records.schema import Record
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.system.device import resolve_device
-from bioplaus.tasks.task import Task, TaskData
+from bioplaus.tasks.task import Task, TaskData, read_task
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import Observer, train_groups
 
@@ -85,6 +88,22 @@ def verify(
     Where device, threads, seeds trained together and torch are the record's, everything must
     agree to the last bit; elsewhere within the tolerances of this module.
     """
+    (found,) = verify_together([record], alone=alone, observe=observe)
+    return found
+
+
+def verify_together(
+    records: Sequence[Record],
+    *,
+    alone: bool = False,
+    observe: Observer = lambda experiment, progress: None,
+) -> list[Reproduction]:
+    """The same for several records that one training made: it is run again once.
+
+    records: with one `group_of`, one after the other in the result. alone: each trains the
+    seeds of these records only. Raises BioplausError where this installation cannot run it.
+    """
+    record = records[0]
     experiment, data = experiment_of(record)
     cell = SeedRecords(experiment, Store("."), experiment.configuration(data))
     if cell.digest != record.cell:
@@ -92,26 +111,71 @@ def verify(
             f"{record.task}: the data here are not the record's, or this bioplaus describes the "
             "configuration differently; nothing was run"
         )
+    group = sorted(r.seed for r in records) if alone else list(group_of(record))
+    if lacking := [r.seed for r in records if r.seed not in group]:
+        raise RecordError(f"seed {lacking[0]} is not among those that it says trained together")
     origin = record.provenance
     device = resolve_device(str(origin.get("device_type", "cpu")))
-    together = origin.get("seeds_together")
-    group = [record.seed] if alone or not isinstance(together, list) else list(map(int, together))
     compiled = origin.get("execution") == "compiled"
     execution = Execution(device, "on" if compiled else "off", len(group))
     before = torch.get_num_threads()
     torch.set_num_threads(int(origin.get("threads", before)))
     try:
         trainers = train_groups(experiment, data, group, execution, observe)
-        records = [r for trainer in trainers for r in cell.records(trainer)]
+        made = {r.seed: r for trainer in trainers for r in cell.records(trainer)}
     finally:
         torch.set_num_threads(before)
-    again = next(r for r in records if r.seed == record.seed)
+    return [_judged(r, made[r.seed], len(data.test)) for r in records]
+
+
+def group_of(record: Record) -> tuple[int, ...]:
+    """The seeds that trained together with a record's; its own alone where it says nothing."""
+    together = record.provenance.get("seeds_together")
+    return tuple(map(int, together)) if isinstance(together, list) else (record.seed,)
+
+
+def _judged(record: Record, again: Record, examples: int) -> Reproduction:
     differences = conditions(record, again)
     exact = not differences
-    found = (
-        different_bits(record, again) if exact else beyond_tolerance(record, again, len(data.test))
-    )
+    found = different_bits(record, again) if exact else beyond_tolerance(record, again, examples)
+    found += different_words(record, again)
     return Reproduction(not found, exact, [*differences, *found], again)
+
+
+def different_words(record: Record, again: Record) -> list[str]:
+    """A label, card or cost that is not what the rule says of itself and the step takes."""
+    found = []
+    label = label_of(again)
+    if label is not None and record.label != label:
+        found.append(f"the label was {record.label!r}, is {label!r}")
+    if source_of(record) == source_of(again) and source_of(record) is not None:
+        if record.card is not None and record.card != again.card:
+            found.append("the card is not the rule's")
+        counts = [(c.step_flops, c.forward_equivalents) for c in (record.cost, again.cost) if c]
+        same_way = record.provenance.get("execution") == again.provenance.get("execution")
+        if same_way and len(set(counts)) > 1:
+            found.append(f"the step's operations were {counts[0][0]}, are {counts[1][0]}")
+    return found
+
+
+def label_of(record: Record) -> str | None:
+    """The label of its configuration; None where its task is not one that is here by name."""
+    content: dict[str, Any] = record.configuration
+    if record.task not in tasks.names():
+        return None
+    settings = {f"{record.rule}.{name}": value for name, value in content["options"].items()}
+    for section in ("optimizer", "aux_optimizer"):
+        for name, value in (content[section] or {}).items():
+            settings[f"{section}.{name}"] = value
+    fixed = ("network", "name")
+    base = read_task(record.task)
+    for name, value in content["task"].items():
+        if name not in fixed and value != base.content().get(name):
+            settings[f"task.{name}"] = value
+    if content["task"].get("network") != base.content().get("network"):
+        return None  # a doubt of its own
+    settings["task.epochs"] = content["epochs"]
+    return configure(record.rule, base, settings, content["precision"]).label
 
 
 def conditions(record: Record, again: Record) -> list[str]:

@@ -175,9 +175,10 @@ class Claims:
         except OSError:
             return
         if any(name.startswith((TEMPORARY, f"{thing.name}-")) for name in names):
-            taken = self.take(thing)
-            if isinstance(taken, Claim):
-                taken.release()
+            with contextlib.suppress(RecordError):  # a folder that is read alone
+                taken = self.take(thing)
+                if isinstance(taken, Claim):
+                    taken.release()
 
     def _try(self, thing: Path) -> Claim | Holder | None:
         """One try; None where another was quicker, and all may be different now."""

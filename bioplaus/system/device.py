@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from bioplaus.errors import ConfigError
+from bioplaus.system.secrets import redacted_command
 
 _PACKAGES = ("bioplaus", "torch", "torchvision", "numpy", "scikit-learn", "pydantic")
 
@@ -59,7 +60,7 @@ def provenance(
     return {
         "execution": execution,
         "bioplaus_git": git_revision(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": redacted_command([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "device": device_name(device),
         "device_type": device.type,
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -66,15 +66,6 @@ NETWORKS: Mapping[str, Network] = {
 }
 """What every rule is tried on, as far as it supports them."""
 
-WIDE: Sequence[Network] = (
-    make_network((12, 12, 12, 12), "leaky_relu(0.1)", "mse"),
-    make_network((12, 14, 10, 6), "tanh", "cross_entropy"),
-    make_network((12, 14, 10, 6), "sigmoid", "mse"),
-    make_network((12, 14, 10, 6), "relu", "cross_entropy"),
-)
-"""Layers with more inputs than the batch has examples: a profile is measured on the first
-of these that the rule supports."""
-
 
 def random_params(
     net: Network, seed: int, *, scheme: str = "orthogonal", bias: float = 0.5

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from bioplaus.learning.batching import NoiseSource, Rule, unstack
+from bioplaus.learning.batching import Rule
 from bioplaus.learning.profile_measurements import (
     DerivativeUse,
-    Setting,
     derivative_use,
     weight_transport,
 )
 from bioplaus.learning.profile_measurements import WeightTransport as Shown
+from bioplaus.learning.profile_networks import ROUNDING, WIDE, setting
 from bioplaus.learning.rule import LayeredRule
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.testing.cases import CPU, Case
+from bioplaus.testing.cases import Case
 from bioplaus.testing.check import check
 from bioplaus.testing.failures import Skip, require
-from bioplaus.testing.networks import WIDE, random_batch, random_params
 
-ROUNDING = 1e-12
 VISIBLE = 1e-6
-SIZE = 5
-"""Examples in the batch: fewer than any layer of the wide networks has inputs."""
 SEEDS = range(10)
-
-
-def setting(rule: Rule, net: Network, seed: int) -> Setting:
-    """Something to update from, with Gaussian weights."""
-    params = random_params(net, seed, scheme="gaussian")
-    batch = random_batch(net, SIZE, seed)
-    state = rule.init_state(net, params, Stream(seed).at("state"))
-    noise = NoiseSource(rule.noise(net, SIZE), [seed], batch.x.dtype, CPU).at(0)
-    return Setting(net, params, state, batch, unstack(noise, 0))
 
 
 def wide_network(rule: Rule) -> Network:

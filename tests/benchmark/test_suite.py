@@ -30,10 +30,10 @@ def test_a_number_of_seeds_is_the_first_ones_and_a_list_is_those() -> None:
 def test_names_and_tables_mix_and_all_is_every_rule() -> None:
     text = MINIMAL.replace('["backprop"]', '["all", { rule = "gaitprop", set = { ortho = 0.5 } }]')
     entries = parse_suite(text, "x").rule_entries()
-    assert [e.rule for e, named in entries if not named] == registry.names("rule")
-    assert [(e.rule, e.set) for e, named in entries if named] == [("gaitprop", {"ortho": 0.5})]
+    assert [e.rule for e in entries if not e.set] == registry.names("rule")
+    assert [(e.rule, e.set) for e in entries if e.set] == [("gaitprop", {"ortho": 0.5})]
     everything = parse_suite(MINIMAL.replace('["backprop"]', '"all"'), "x").rule_entries()
-    assert [e.rule for e, _ in everything] == registry.names("rule")
+    assert [e.rule for e in everything] == registry.names("rule")
 
 
 def test_the_trials_epochs_are_the_tasks_unless_the_suite_says() -> None:

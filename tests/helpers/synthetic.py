@@ -59,12 +59,14 @@ def _cell(
     rate = 0.001 * (1 + number)
     configuration = _configuration(rule, task, rate)
     cell = digest(configuration)
-    top = 0.98 - 0.1 * rng.random()
+    top, spent = 0.98 - 0.1 * rng.random(), 40.0 + rng.random()
     for seed in range(seeds):
         diverged = rng.random() < 0.002
         rise = (top + 0.005 * rng.normal()) * (1 - np.exp(-np.arange(1, EPOCHS + 1) / 4))
-        test = np.round(np.clip(rise, 0, 1), 4).tolist()
-        validation = np.round(np.clip(rise + 0.002 * rng.normal(size=EPOCHS), 0, 1), 4).tolist()
+        test = _shares(rise, 10_000)
+        validation = _shares(rise + 0.002 * rng.normal(size=EPOCHS), 5000)
+        if diverged:
+            test[-1] = validation[-1] = None
         loss = (2.3 * np.exp(-np.arange(1, EPOCHS + 1) / 5) * (1 + 0.1 * rng.random())).tolist()
         alignment = {}
         for layer in range(1, LAYERS + 1):
@@ -80,13 +82,18 @@ def _cell(
             "test_accuracy": test[-1],
             "curves": {"metrics": {"loss": loss}, "validation_accuracy": validation,
                        "test_accuracy": test, "alignment": {"loss": alignment}},
-            "timing": {"group_train_seconds": 40.0 + rng.random(),
+            "timing": {"group_train_seconds": spent,
                        "group_evaluation_seconds": 2.0, "group_size": seeds,
-                       "setup_seconds": 0.5, "train_seconds": (40.0 + rng.random()) / seeds},
+                       "setup_seconds": 0.5, "train_seconds": spent / seeds},
             "cost": {"forward_equivalents": 3.1, "step_flops": 10**9, "peak_bytes": 2**28,
                      "peak_measured": False},
             "provenance": _provenance(seeds),
         }  # fmt: skip
+
+
+def _shares(values: np.ndarray, examples: int) -> list[float | None]:
+    """The nearest numbers of right answers, by the number of examples."""
+    return [round(float(v) * examples) / examples for v in np.clip(values, 0, 1)]
 
 
 def _configuration(rule: str, task: str, rate: float) -> dict[str, Any]:

@@ -22,17 +22,15 @@ from bioplaus.learning.profile_measurements import (
     unseen_direction,
     weight_transport,
 )
+from bioplaus.learning.profile_networks import ROUNDING, WIDE, setting
 from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
-from bioplaus.testing.networks import WIDE
 from bioplaus.testing.plausibility import (
-    ROUNDING,
     VISIBLE,
     judge_derivative,
     judge_transport,
-    setting,
     wide_network,
 )
 from tests.helpers.networks import SEEDS, get_rule

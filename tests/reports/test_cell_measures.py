@@ -26,7 +26,7 @@ def test_the_command_has_the_settings_and_is_safe_in_a_shell() -> None:
     }
     (board,) = boards(ResultSet([record.model_copy(update={"configuration": configuration})]))
     assert measures.command(board.cells[0]) == (
-        "bioplaus run --rule good --task toy --seeds 0 --epochs 3 "
+        "bioplaus run --rule good --task toy --seeds 0-0 --epochs 3 "
         "--set 'form=a; rm -rf $HOME' --set ortho=0.05 --set optimizer.lr=0.1 --precision fp64"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from bioplaus.benchmark.executor import JobError, WorkerLost
 from bioplaus.benchmark.executors import ray_worker
 from bioplaus.errors import BioplausError, ConfigError
+from bioplaus.system.secrets import redacted
 
 _ANSWER_SECONDS = 120.0
 _KNOCK_SECONDS = 10.0
@@ -50,7 +51,7 @@ def connect(ray: Any, address: str | None, cpus: int) -> None:
     except Exception as error:  # whatever Ray's processes have met
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"no Ray cluster answers at {address or 'this machine'}: "
+            f"no Ray cluster answers at {redacted(address or 'this machine')}: "
             f"{reason or type(error).__name__}; `ray start --head` starts one on this machine, "
             "and prints what to run on the others"
         ) from None
@@ -63,8 +64,8 @@ def _checked(address: str) -> str:
     host, colon, port = address.rpartition(":")
     if address != "auto" and not (host and colon and port.isdecimal() and "/" not in host):
         raise ConfigError(
-            f"{address!r} is no address of a cluster: give HOST:PORT as `ray start --head` prints "
-            "it, or auto for the one that this machine is in"
+            f"{redacted(address)!r} is no address of a cluster: give HOST:PORT as "
+            "`ray start --head` prints it, or auto for the one that this machine is in"
         )
     if colon:
         _knock(host, int(port))
