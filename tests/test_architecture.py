@@ -45,7 +45,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "suites": frozenset({"errors"}),
     "templates": frozenset(),
     "rules": frozenset({"errors", "numerics", "network", "learning", "plugins", "rules"}),
-    "datasets": frozenset({"errors", "tasks", "datasets"}),
+    "datasets": frozenset({"errors", "numerics", "tasks", "datasets"}),
     "reports": frozenset({"errors", "records", "analysis", "learning.profile", "reports"}),
     "loggers": frozenset({"errors", "records", "experiments", "running", "loggers"}),
 }
@@ -56,8 +56,11 @@ ALLOWED["own_model"] |= {"nn"}
 PLUGINS = frozenset({"rules", "datasets", "reports", "loggers"})
 ALLOWED[""] = frozenset(ALLOWED) - PLUGINS  # bioplaus itself
 
-MAY_NAME = {("bioplaus.plugins.defaults", "gaitprop"), ("bioplaus.testing.numbers", "digits")}
-"""The default rule of the Python API, and a check of that name."""
+MAY_NAME = {
+    ("bioplaus.plugins.defaults", "gaitprop"),  # the default rule of the Python API
+    ("bioplaus.testing.numbers", "digits"),  # a check
+    ("bioplaus.testing.networks", "teacher"),  # a stream
+}
 
 
 class Import(NamedTuple):

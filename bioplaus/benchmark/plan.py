@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bioplaus.benchmark.optuna_study import Study
-from bioplaus.benchmark.suite import Suite, TaskEntry
+from bioplaus.benchmark.suite import Suite
 from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
 from bioplaus.errors import DataError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
@@ -129,27 +129,22 @@ def expand(suite: Suite) -> Benchmark:
     """
     benchmark = Benchmark(suite)
     missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
-    unread: dict[str, str] = {}
-    for entry in suite.tasks:
-        task, common = _task(entry, suite)
+    unread: dict[tuple[str, int | None], str] = {}
+    for entry, common in suite.variants():
+        task = read_task(entry.task)
         changed = task.updated(common) if common else task
-        if changed.dataset not in unread:
+        wanted = changed.dataset, changed.train_examples
+        if wanted not in unread:
             try:
                 data = load_data(changed)
             except DataError as error:
-                unread[changed.dataset] = str(error)
-        if changed.dataset in unread:
-            missing.setdefault(unread[changed.dataset], []).append(task.name)
+                unread[wanted] = str(error)
+        if wanted in unread:
+            missing.setdefault(unread[wanted], []).append(task.name)
         else:
             _add_rules(benchmark, suite, task, data, common)
     benchmark.skipped[:0] = [f"{', '.join(names)}: {why}" for why, names in missing.items()]
     return benchmark
-
-
-def _task(entry: TaskEntry, suite: Suite) -> tuple[Task, dict[str, object]]:
-    """The task as its file has it, and the fields that the suite changes."""
-    epochs = {} if suite.epochs is None else {"epochs": suite.epochs}
-    return read_task(entry.task), {**epochs, **entry.set}
 
 
 def _add_rules(

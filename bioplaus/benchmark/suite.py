@@ -84,6 +84,21 @@ class Suite(_Data):
     precision: Literal["fp32", "tf32", "fp64"] = "fp32"
     quick: bool = Field(False, description="each rule's own `quick` overrides apply")
     tuning: TuningSpec | None = None
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {}, max_length=1, description="one field of the tasks, and the values that it takes"
+    )
+
+    def variants(self) -> list[tuple[TaskEntry, dict[str, object]]]:
+        """Every task with the fields that the suite changes: epochs, its own, the swept one's."""
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        swept: list[dict[str, object]] = [
+            {field: value} for field, values in self.sweep.items() for value in values
+        ]
+        return [
+            (entry, {**epochs, **entry.set, **values})
+            for entry in self.tasks
+            for values in swept or [{}]
+        ]
 
     def rule_entries(self) -> list[RuleEntry]:
         """Every rule with its settings; "all" expanded to those that are not there already."""

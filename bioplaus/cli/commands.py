@@ -11,6 +11,7 @@ import click
 from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.check import check
+from bioplaus.cli.claims import claims
 from bioplaus.cli.compare import compare
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
@@ -73,5 +74,6 @@ main.add_command(report)
 main.add_command(check)
 main.add_command(new)
 main.add_command(compare)
+main.add_command(claims)
 main.add_command(merge)
 main.add_command(verify)

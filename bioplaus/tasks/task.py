@@ -15,11 +15,12 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.network.toml_layers import LayerSpec, build_layers
+from bioplaus.network.toml_layers import MOST, LayerSpec, build_layers
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
 from bioplaus.system.toml_files import parse_toml, read_toml
 from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
+from bioplaus.tasks.variations import first_examples, vary_layers, with_noisy_labels
 
 
 class _Data(BaseModel):
@@ -50,6 +51,13 @@ class Task(_Data):
     epochs: int = Field(gt=0)
     optimizer: OptimizerSpec
     network: NetworkSpec
+    depth: int | None = Field(None, gt=1, le=1000, description="layers with weights")
+    width: int | None = Field(None, gt=0, le=MOST, description="units of each hidden dense layer")
+    activation: str | None = Field(None, description="of each hidden dense layer")
+    train_examples: int | None = Field(None, gt=0, description="only so many, the same for all")
+    label_noise: float | None = Field(
+        None, gt=0, lt=1, description="share of the training labels that are wrong"
+    )
 
     def content(self) -> dict[str, object]:
         """All that decides a result: what a record's key covers of the task."""
@@ -68,7 +76,13 @@ class Task(_Data):
     def build_network(self) -> Network:
         """The network on this task's data, without loading them."""
         dataset = load_dataset(self.dataset)
-        return self.network.build(dataset.shape, self.loss, dataset.classes)
+        try:
+            layers = vary_layers(self.network.layers, self.depth, self.width, self.activation)
+        except (ConfigError, ValidationError) as error:
+            why = validation_message(error) if isinstance(error, ValidationError) else str(error)
+            raise ConfigError(f"task {self.name}: {why}") from None
+        network = self.network.model_copy(update={"layers": layers})
+        return network.build(dataset.shape, self.loss, dataset.classes)
 
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""
@@ -83,12 +97,25 @@ class Task(_Data):
         order = Stream(0).at("validation split", self.dataset).permutation(len(train))
         held_out, kept = order[: self.validation], order[self.validation :].sort().values
         return TrainingData(
-            train=train[kept],
+            train=self._varied(train[kept], dataset.classes),
             validation=train[held_out] if self.validation else None,
             checksums={"train": train.checksum},
             scale=dataset.scale,
             classes=dataset.classes,
         )
+
+    def _varied(self, train: Split, classes: int) -> Split:
+        """The examples to learn from, as many and as true as the task says; DataError."""
+        if self.train_examples is not None:
+            if not self.batch_size <= self.train_examples <= len(train):
+                raise DataError(
+                    f"train_examples is {self.train_examples}, which is not between a batch of "
+                    f"{self.batch_size} and the {len(train)} examples that {self.dataset} has"
+                )
+            train = first_examples(train, self.train_examples, self.dataset)
+        if self.label_noise is not None:
+            train = with_noisy_labels(train, self.label_noise, classes, self.dataset)
+        return train
 
     def load_data(self) -> TaskData:
         """All splits; DataError where data are missing, damaged or too few."""
