@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from bioplaus.errors import BioplausError, ModelError
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.profile_measurements import Setting
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.batch_norm import Norms
 from bioplaus.network.layer import Params
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.own_model.backward import When, first_state, targets, update_at
+from bioplaus.own_model.backward import When, first_state, noise_at, targets, update_at
 from bioplaus.own_model.learner import Learner
 from bioplaus.own_model.read_modules import read_modules
 from bioplaus.plugins import defaults, registry
@@ -72,19 +73,21 @@ def alignment(
     with torch.no_grad():
         update = update_at(made, net, params, state, batch, when, norms).grads
     fixed = norms.running(training=False)
+    noise = noise_at(made, net, batch.x, when)
     rows = [
         row
-        for reference, gradient in _gradients(made, net, params, fixed, batch).items()
+        for reference, gradient in _gradients(
+            made, Setting(net, params, state, batch, noise), fixed
+        ).items()
         for row in _rows(net, update, gradient, reference)
     ]
     return pandas.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _gradients(
-    rule: Rule, net: Network, params: Params, fixed: Params, batch: Batch
-) -> dict[str, Params]:
-    """The true gradients with respect to params, by autograd."""
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in params.items()}
+def _gradients(rule: Rule, at: Setting, fixed: Params) -> dict[str, Params]:
+    """The true gradients with respect to a setting's parameters, by autograd."""
+    net, batch = at.net, at.batch
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in at.params.items()}
 
     def gradient(value: Tensor) -> Params:
         found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
@@ -92,7 +95,7 @@ def _gradients(
 
     with torch.enable_grad():
         found = {"loss": gradient(net.mean_loss(leaves | fixed, batch.x, batch.y))}
-        objective = rule.objective(net, leaves | fixed, batch)
+        objective = rule.objective_at(net, leaves | fixed, at.state, batch, at.noise)
         return found if objective is None else found | {"objective": gradient(objective)}
 
 

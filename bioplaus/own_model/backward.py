@@ -139,15 +139,20 @@ def update_at(
     """
     norms.check(batch.x.shape[0], when.training)
     count, x = batch.x.shape[0], batch.x
-    specs = rule.noise(net, count)
-    noise = NoiseSource(specs, [when.seed], x.dtype, x.device).at(when.step)
+    noise = noise_at(rule, net, x, when)
     shapes = net.uniform_shapes(count) if when.training else {}
     drawn = {name: NoiseSpec(shape, "uniform") for name, shape in shapes.items()}
     masks = NoiseSource(drawn, [when.seed], x.dtype, x.device, purpose="dropout").at(when.step)
     params = params | unstack(masks, 0) | norms.running(when.training)
     if when.training and norms.track:
         norms.update(net.forward(params, x))
-    return rule.variant(when.step).update(net, params, state, batch, unstack(noise, 0))
+    return rule.variant(when.step).update(net, params, state, batch, noise)
+
+
+def noise_at(rule: Rule, net: Network, x: Tensor, when: When) -> Params:
+    """The noise that the rule asks for at that step, for a batch x."""
+    specs = rule.noise(net, x.shape[0])
+    return unstack(NoiseSource(specs, [when.seed], x.dtype, x.device).at(when.step), 0)
 
 
 def first_state(rule: Rule, net: Network, params: Params, seed: int) -> RuleState:
