@@ -163,6 +163,11 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     def objective(self, net: Network, params: Params, batch: Batch) -> Tensor | None:
         return self.base.objective(net, params, batch)
 
+    def objective_at(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Tensor | None:
+        return self.base.objective_at(net, params, state, batch, noise)
+
     def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
         return fwd.net.join(self._layer_grad(fwd, l, d) for l, d in enumerate(deltas))
 

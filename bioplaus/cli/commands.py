@@ -40,7 +40,7 @@ class _Commands(click.Group):
                 raise
             raise click.ClickException(redacted(str(error), *sys.argv)) from None
         except click.ClickException as error:  # it quotes what was typed
-            error.message = redacted(error.message, *sys.argv)
+            error.message = redacted(error.message, *sys.argv)  # type: ignore[misc]
             raise
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)

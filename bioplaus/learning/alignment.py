@@ -40,18 +40,25 @@ class AlignmentProbe:
         noise = NoiseSource(specs, seeds, batch.x.dtype, batch.x.device, purpose="probe noise")
         self._noise = noise.at(0)
         self._replicas = len(seeds)
-        self._references = {"loss": batched_loss_grad(net)}
-        if rule.objective(net, unstack(params, 0), batch) is not None:
-            self._references["objective"] = batched_objective_grad(rule, net)
+        self._rule = rule
+        self._loss_gradient = batched_loss_grad(net)
+        self._objective_gradient = batched_objective_grad(rule, net)
 
     def measure(self, params: Params, state: State) -> Alignment:
         """Alignment of stacked replicas as they stand; changes nothing."""
         copies = Batch(*(t.expand(self._replicas, *t.shape) for t in self._batch))
         update = self._update(params, state, copies, self._noise).grads
-        return {
-            name: compare(self._net, update, gradient(params, self._batch))
-            for name, gradient in self._references.items()
-        }
+        references = {"loss": self._loss_gradient(params, self._batch)}
+        if self._has_objective(params, state):
+            own = self._objective_gradient(params, self._batch, state, self._noise)
+            references["objective"] = own
+        return {name: compare(self._net, update, true) for name, true in references.items()}
+
+    def _has_objective(self, params: Params, state: State) -> bool:
+        first = State(unstack(state.aux, 0), unstack(state.memory, 0))
+        noise = unstack(self._noise, 0)
+        value = self._rule.objective_at(self._net, unstack(params, 0), first, self._batch, noise)
+        return value is not None
 
 
 def compare(net: Network, update: Mapping[str, Tensor], reference: Params) -> dict[str, Tensor]:

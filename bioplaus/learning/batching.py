@@ -213,12 +213,16 @@ def batched_loss_grad(net: Network) -> Callable[[Params, Batch], Params]:
     return vmap(one, in_dims=(0, None))
 
 
-def batched_objective_grad(rule: Rule, net: Network) -> Callable[[Params, Batch], Params]:
-    """The gradient of the rule's own objective, over stacked parameters; a shared batch."""
+def batched_objective_grad(rule: Rule, net: Network) -> Callable[..., Params]:
+    """The gradient of the rule's own objective, over stacked parameters; a shared batch.
 
-    def one(params: Params, batch: Batch) -> Params:
+    A function of parameters and batch, then of state and noise, stacked, where the objective
+    depends on them.
+    """
+
+    def one(params: Params, batch: Batch, state: State, noise: Params) -> Params:
         def objective(p: Params) -> Tensor:
-            value = rule.objective(net, p, batch)
+            value = rule.objective_at(net, p, state, batch, noise)
             if value is None:
                 raise TypeError(f"{rule.name} has no objective")
             return value
@@ -226,4 +230,12 @@ def batched_objective_grad(rule: Rule, net: Network) -> Callable[[Params, Batch]
         gradient: Params = grad(objective)(params)
         return gradient
 
-    return vmap(one, in_dims=(0, None))
+    together = vmap(one, in_dims=(0, None, 0, 0))
+
+    def gradients(
+        params: Params, batch: Batch, state: State | None = None, noise: Params | None = None
+    ) -> Params:
+        found: Params = together(params, batch, state or State({}, {}), noise or {})
+        return found
+
+    return gradients

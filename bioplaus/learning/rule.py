@@ -219,6 +219,12 @@ class LearningRule(ABC, Generic[C]):
         """The scalar this rule descends, where that is not the task's loss."""
         return None
 
+    def objective_at(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Tensor | None:
+        """`objective`, for a rule whose objective depends on its state or on the step's noise."""
+        return self.objective(net, params, batch)
+
 
 class ForwardPass(NamedTuple):
     """One batch's way up through one network: all that a layered rule works from."""

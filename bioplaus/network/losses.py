@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import vmap
 
 from bioplaus.errors import UnknownNameError
 
@@ -23,6 +24,11 @@ class Loss(ABC):
     @abstractmethod
     def value(self, output: Tensor, targets: Tensor) -> Tensor:
         """Mean over the batch, a scalar; output (N, n_L), targets (N, C), C <= n_L."""
+
+    def each(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Each example's own loss, (N); `value` is their mean."""
+        alone: Tensor = vmap(lambda h, t: self.value(h[None], t[None]))(output, targets)
+        return alone
 
     @abstractmethod
     def error(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -38,6 +44,10 @@ class Mse(Loss):
         difference = output[..., : targets.shape[-1]] - targets
         return 0.5 * difference.square().sum(-1).mean()
 
+    def each(self, output: Tensor, targets: Tensor) -> Tensor:
+        difference = output[..., : targets.shape[-1]] - targets
+        return 0.5 * difference.square().sum(-1)
+
     def error(self, output: Tensor, targets: Tensor) -> Tensor:
         classes = targets.shape[-1]
         return _pad(output[..., :classes] - targets, output.shape[-1] - classes)
@@ -51,6 +61,10 @@ class CrossEntropy(Loss):
     def value(self, output: Tensor, targets: Tensor) -> Tensor:
         log_p = F.log_softmax(output[..., : targets.shape[-1]], dim=-1)
         return -(targets * log_p).sum(-1).mean()
+
+    def each(self, output: Tensor, targets: Tensor) -> Tensor:
+        log_p = F.log_softmax(output[..., : targets.shape[-1]], dim=-1)
+        return -(targets * log_p).sum(-1)
 
     def error(self, output: Tensor, targets: Tensor) -> Tensor:
         classes = targets.shape[-1]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bioplaus.errors import BioplausError, ConfigError, ModelError
 from bioplaus.learning.alignment import by_layer, cosine_and_ratio, sign_agreement
 from bioplaus.learning.batching import batched_loss_grad, batched_objective_grad, stack, unstack
+from bioplaus.learning.rule import State
 from bioplaus.own_model.inputs import (
     ArrayLike,
     RuleLike,
@@ -87,8 +88,11 @@ def alignment(
         update = state.look(own, batch).grads
     at_rest = stack([own.params() | own.norms.running(training=False)])
     references = {"loss": batched_loss_grad(own.net)(at_rest, batch)}
-    if state.rule.objective(own.net, unstack(at_rest, 0), batch) is not None:
-        references["objective"] = batched_objective_grad(state.rule, own.net)(at_rest, batch)
+    values, noise = state.values(), state.noise(batch)
+    if state.rule.objective_at(own.net, unstack(at_rest, 0), values, batch, noise) is not None:
+        stacked = State(stack([values.aux]), stack([values.memory]))
+        gradient = batched_objective_grad(state.rule, own.net)
+        references["objective"] = gradient(at_rest, batch, stacked, stack([noise]))
     rows = [
         _row(l, ours, theirs, name)
         for name, gradient in references.items()

@@ -104,10 +104,13 @@ class RuleState:
         self.memory = update.memory
         self.step += 1
 
+    def noise(self, batch: Batch) -> Params:
+        """What the rule asks for at this step."""
+        return self._draw(self.rule.noise(self.net, batch.x.shape[0]), batch.x)
+
     def _update(self, params: Params, batch: Batch) -> Update:
-        noise = self._draw(self.rule.noise(self.net, batch.x.shape[0]), batch.x)
         rule = self.rule.variant(self.step)
-        return rule.update(self.net, params, self.values(), batch, noise)
+        return rule.update(self.net, params, self.values(), batch, self.noise(batch))
 
     def check_place(self, own: OwnNetwork) -> None:
         """ModelError where the model went to another device or precision without the state."""

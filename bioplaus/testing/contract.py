@@ -260,8 +260,8 @@ def refresh(case: Case) -> None:
 
 @check("objective", "The rule's own objective, if there is one, is a scalar.", "case")
 def objective(case: Case) -> None:
-    params, _, batch, _ = case.inputs(0)
-    value = case.rule.objective(case.net, params, batch)
+    params, state, batch, noise = case.inputs(0)
+    value = case.rule.objective_at(case.net, params, state, batch, noise)
     require(
         value is None or value.shape == (),
         "objective is not a scalar",
