@@ -57,7 +57,8 @@ PLUGINS = frozenset({"rules", "datasets", "reports", "loggers"})
 ALLOWED[""] = frozenset(ALLOWED) - PLUGINS  # bioplaus itself
 
 MAY_NAME = {
-    ("bioplaus.plugins.defaults", "gaitprop"),  # the default rule of the Python API
+    ("bioplaus.plugins.defaults", "gaitprop"),
+    ("bioplaus.plugins.defaults", "backprop"),
     ("bioplaus.testing.numbers", "digits"),  # a check
     ("bioplaus.testing.networks", "teacher"),  # a stream
 }

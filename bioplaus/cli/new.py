@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from bioplaus.plugins.defaults import REFERENCE
 from bioplaus.scaffold import KINDS, write_package
 from bioplaus.system.shell import bioplaus, quoted
 
 _NEXT = {
-    "rule": (("check", "{}"), ("run", "--rule", "{}", "--rule", "backprop")),
-    "dataset": (("list", "datasets"), ("run", "--rule", "backprop", "--task", "{}-mlp.toml")),
-    "task": (("list", "tasks"), ("run", "--rule", "backprop", "--task", "{}")),
+    "rule": (("check", "{}"), ("run", "--rule", "{}", "--rule", REFERENCE)),
+    "dataset": (("list", "datasets"), ("run", "--rule", REFERENCE, "--task", "{}-mlp.toml")),
+    "task": (("list", "tasks"), ("run", "--rule", REFERENCE, "--task", "{}")),
 }
 """Commands to try what was written; {} is its name."""
 
