@@ -110,6 +110,8 @@ def _norm(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape, first: bool) ->
     if len(shape) != axes or shape[0] != module.num_features:
         due = "units" if axes == 1 else "channels of an image"
         raise ConfigError(f"it reads {module.num_features} {due}, but gets the shape {shape}")
+    if module.affine:
+        check_sizes(module, weight=(module.num_features,), bias=(module.num_features,))
     return BatchNorm(shape, module.eps, module.affine)
 
 

@@ -97,7 +97,6 @@ def check_sizes(module: nn.Module, **due: tuple[int, ...]) -> None:
     """ConfigError where a parameter has another shape than the module's settings say."""
     for name, shape in due.items():
         value = getattr(module, name)
-        if isinstance(value, Tensor) and tuple(value.shape) != shape:
-            raise ConfigError(
-                f"its {name} has the shape {tuple(value.shape)}, but its settings say {shape}"
-            )
+        given = tuple(value.shape) if isinstance(value, Tensor) else None
+        if given != shape:
+            raise ConfigError(f"its {name} has the shape {given}, but its settings say {shape}")

@@ -27,19 +27,18 @@ def check_forward(model: nn.Sequential, net: Network, reading: Reading) -> None:
     Both see a few random examples, in float64, in the mode that the model is in;
     dropout is off. Nothing is changed: running statistics and random states stay.
     """
-    own = {name: tensor.clone() for name, tensor in _state(model)}
-    own = {name: t.double() if t.is_floating_point() else t for name, t in own.items()}
+    own = _copies(model)
     some = next(iter(reading.parameters.values()))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(_EXAMPLES, *reading.shape, generator=generator, dtype=torch.float64).to(
         some.device
     )
     params = {name: p.detach().double() for name, p in reading.parameters.items()}
-    running = {name: t.double() for name, t in Norms(model, net).running(model.training).items()}
+    running = {name: t.double() for name, t in Norms(model, net).running(training=True).items()}
     trace = net.forward(params | running, x.reshape(-1, *net.in_shape))
     with _silent_dropout(model):
         try:
-            output = functional_call(model, own, (x,))
+            output = _call(model, own, x)
         except Exception as error:  # the model's own code may raise anything
             line = str(error).partition("\n")[0]
             raise ModelError(
@@ -53,9 +52,23 @@ def check_forward(model: nn.Sequential, net: Network, reading: Reading) -> None:
             )
 
 
-def _state(model: nn.Sequential) -> Iterator[tuple[str, Tensor]]:
-    yield from ((name, parameter.detach()) for name, parameter in model.named_parameters())
-    yield from model.named_buffers()
+def _copies(model: nn.Sequential) -> Params:
+    """Parameters and buffers in float64, under each name of a tied one."""
+    copies: dict[int, Tensor] = {}
+    named: Params = {}
+    for prefix, module in model.named_modules():
+        for part in (module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
+            for name, tensor in part:
+                if id(tensor) not in copies:
+                    exact = torch.float64 if tensor.is_floating_point() else tensor.dtype
+                    copies[id(tensor)] = tensor.detach().to(exact, copy=True)
+                named[f"{prefix}.{name}" if prefix else name] = copies[id(tensor)]
+    return named
+
+
+def _call(model: nn.Sequential, own: Params, x: Tensor) -> object:
+    # ties are in `own` already: torch's way of tying leaves a module that stands twice changed
+    return functional_call(model, own, (x,), tie_weights=False)
 
 
 def _equal(ours: Tensor, theirs: object) -> bool:
@@ -79,7 +92,7 @@ def _first_difference(
         for module in {modules[place.name] for place in reading.places}
     ]
     try:
-        functional_call(model, own, (x,))
+        _call(model, own, x)
     finally:
         for handle in handles:
             handle.remove()
