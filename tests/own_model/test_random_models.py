@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import bioplaus
 from bioplaus.errors import BioplausError
@@ -54,7 +55,7 @@ ODD: tuple[Callable[[int], nn.Module], ...] = (
     lambda n: Doubling(n, n),
     lambda n: hooked(nn.Linear(n, n)),
     lambda n: nn.utils.parametrizations.weight_norm(nn.Linear(n, n)),
-    lambda n: nn.utils.prune.l1_unstructured(nn.Linear(n, n), "weight", 0.5),
+    lambda n: prune.l1_unstructured(nn.Linear(n, n), "weight", 0.5),
     lambda n: nn.Softmax(1),
     lambda n: nn.Linear(n + 1, n),
 )
