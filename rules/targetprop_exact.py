@@ -27,7 +27,7 @@ class TargetPropExactConfig(TargetPropConfig):
     """Defaults are the GAIT-prop authors' (run.py, --algorithm=TP)."""
 
     inverse: Literal["learned", "exact"] = Field(
-        "exact", description="learned: g_l(v) = f(V_l v + c_l); exact: the layer inverted"
+        "exact", description="learned: V_l and c_l; exact: the layer inverted"
     )
     target_step: float = Field(1.0, gt=0, description="eta_t, how far the top target is moved")
     ortho: float = Field(1000.0, ge=0, description="strength of the orthogonality regulariser")

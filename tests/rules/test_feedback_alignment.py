@@ -9,6 +9,7 @@ from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
+from tests.helpers.feedback import every_case, every_seed, upper_weights
 from tests.helpers.networks import (
     EXACT,
     SEEDS,
@@ -28,11 +29,6 @@ CASES = [
     ("dense", (8, 8, 8, 8), "relu", "mse"),
     ("tower", (12, 12, 8, 4), "sigmoid", "cross_entropy"),
 ]
-
-
-def upper_weights(params: Params) -> Params:
-    """The weights of the layers above the first."""
-    return {k: v for k, v in params.items() if k.endswith("weight") and k != "1.weight"}
 
 
 def state_of(net: Network, params: Params, seed: int) -> State:
@@ -104,5 +100,47 @@ def test_the_feedback_has_the_variance_of_the_description(gain: float, seed: int
     feedback = rule.init_state(net, random_params(net, 0), Stream(seed)).memory["2.weight"]
     expected = gain * (2 / 500) ** 0.5
     # four standard errors of the mean and of the standard deviation of 60,000 normal numbers
+    assert abs(float(feedback.mean())) <= 4 * expected / 60_000**0.5
+    assert abs(float(feedback.std()) / expected - 1) <= 4 / (2 * 60_000) ** 0.5
+
+
+@every_seed
+@every_case
+@pytest.mark.parametrize("name", ["feedback-alignment", "kolen-pollack", "weight-mirror"])
+def test_t_fa_1_holds_wherever_the_feedback_is_kept(
+    name: str, kind: str, widths: tuple[int, ...], activation: str, loss: str, seed: int
+) -> None:
+    net = make_network(widths, activation, loss, kind=kind)
+    params = random_params(net, seed, scheme="gaussian")
+    batch = random_batch(net, 8, seed)
+    drawn = get_rule(name).init_state(net, params, Stream(seed))
+    mirror = upper_weights(params)
+    state = State(mirror, {}) if drawn.aux else State({}, mirror)
+    assert drawn.aux.keys() == state.aux.keys()
+    assert drawn.memory.keys() == state.memory.keys()
+    grads = run_rule(name, net, params, batch, state=state).grads
+    assert worst(grads, autograd_grads(net, params, batch)) <= EXACT
+
+
+@every_seed
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("feedback-alignment", 2 / 500),
+        ("direct-feedback-alignment", 2 / 500),
+        ("kolen-pollack", 1 / 500),
+        ("weight-mirror", 1 / 500),
+    ],
+)
+@pytest.mark.parametrize("gain", [1.0, 3.0])
+def test_the_feedback_starts_with_the_variance_of_the_description(
+    gain: float, name: str, variance: float, seed: int
+) -> None:
+    net = make_network((4, 300, 200), "tanh", "mse")
+    rule = get_rule(name, feedback_gain=gain)
+    state = rule.init_state(net, random_params(net, 0), Stream(seed))
+    (feedback,) = (state.aux | state.memory).values()
+    expected = gain * variance**0.5
+    # four standard errors of 60,000 normal numbers, which a uniform's are below
     assert abs(float(feedback.mean())) <= 4 * expected / 60_000**0.5
     assert abs(float(feedback.std()) / expected - 1) <= 4 / (2 * 60_000) ** 0.5
