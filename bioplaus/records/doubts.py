@@ -63,7 +63,7 @@ def sources_apart(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             f"{_title(record)}: its seeds were made by {len(seen[record.cell])} sources of the "
             "rule, which are shown apart; run all of them again with --force",
         )
-        label = f"{record.label} source={source[:8]}".strip()  # type: ignore[index]
+        label = f"{record.label} source={source[:8]}".strip()
         cell = digest({"cell": record.cell, "source": source})
         return record.model_copy(update={"cell": cell, "label": label})
 
