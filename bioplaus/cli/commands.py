@@ -13,12 +13,13 @@ from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.check import check
 from bioplaus.cli.claims import claims
 from bioplaus.cli.compare import compare
+from bioplaus.cli.merge import merge
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
-from bioplaus.cli.share import merge, verify
 from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
+from bioplaus.cli.verify import verify
 from bioplaus.errors import BioplausError
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.system.secrets import redacted
@@ -40,7 +41,7 @@ class _Commands(click.Group):
                 raise
             raise click.ClickException(redacted(str(error), *sys.argv)) from None
         except click.ClickException as error:  # it quotes what was typed
-            error.message = redacted(error.message, *sys.argv)  # type: ignore[misc]
+            vars(error)["message"] = redacted(error.message, *sys.argv)
             raise
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)

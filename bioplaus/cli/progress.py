@@ -48,10 +48,10 @@ class TrainingDisplay:
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self._console = Console(stderr=True)
         self._bar = _bar(self._console, TimeRemainingColumn())
-        self._rows = {
-            id(experiment): self._bar.add_task(_name(experiment), total=None, note="")
-            for experiment in experiments
-        }
+        self._rows: dict[int, TaskID] = {}
+        self._known: list[Experiment] = []  # so that no other has the id of one of them
+        for experiment in experiments:
+            self._row(experiment)
         self._last_line = time.monotonic()
 
     def __enter__(self) -> TrainingDisplay:
@@ -71,10 +71,18 @@ class TrainingDisplay:
     def update(self, experiment: Experiment, where: Where) -> None:
         """Told after every step."""
         if self._console.is_terminal:
-            row = self._rows[id(experiment)]
-            self._bar.update(row, completed=where.step, total=where.steps, note=_note(where))
+            self._bar.update(
+                self._row(experiment), completed=where.step, total=where.steps, note=_note(where)
+            )
         else:
             self._line(_name(experiment), where)
+
+    def _row(self, experiment: Experiment) -> TaskID:
+        """Its bar, made where there is none yet."""
+        if id(experiment) not in self._rows:
+            self._known.append(experiment)
+            self._rows[id(experiment)] = self._bar.add_task(_name(experiment), total=None, note="")
+        return self._rows[id(experiment)]
 
     def tell(self, line: str) -> None:
         """A line beside the bars."""

@@ -119,7 +119,8 @@ def verify_together(
     compiled = origin.get("execution") == "compiled"
     execution = Execution(device, "on" if compiled else "off", len(group))
     before = torch.get_num_threads()
-    torch.set_num_threads(int(origin.get("threads", before)))
+    threads = origin.get("threads")
+    torch.set_num_threads(threads if type(threads) is int and 0 < threads < 1024 else before)
     try:
         trainers = train_groups(experiment, data, group, execution, observe)
         made = {r.seed: r for trainer in trainers for r in cell.records(trainer)}

@@ -56,7 +56,7 @@ def write_all(folder: Path, rules: int, tasks: int, configurations: int, seeds: 
 def _cell(
     rng: np.random.Generator, rule: str, task: str, number: int, seeds: int
 ) -> Iterator[dict[str, Any]]:
-    rate = 0.001 * (1 + number)
+    rate = (1 + number) / 1000
     configuration = _configuration(rule, task, rate)
     cell = digest(configuration)
     top, spent = 0.98 - 0.1 * rng.random(), 40.0 + rng.random()

@@ -19,6 +19,7 @@ def test_curves_of_nan_reach_every_report(tmp_path: Path, form: str) -> None:
     path = Store(tmp_path).write(make_record(cosines=[[0.5, 0.25]]))
     content = json.loads(path.read_text())
     content["curves"]["metrics"]["loss"] = [float("nan"), float("inf")]
+    content["train_loss"] = float("inf")
     content["curves"]["alignment"]["loss"]["cosine.0"] = [float("nan")] * 2
     path.write_text(json.dumps(content))
     assert "NaN" in path.read_text()
