@@ -26,8 +26,9 @@ def get_rule(name: str, **config: Any) -> Rule:
 
     Raises UnknownNameError for a name or option, ConfigError for a bad value.
     """
-    rule: Rule = registry.load("rule", name).configured(config)
-    return rule
+    from bioplaus.plugins.rules import rule_class
+
+    return rule_class(name).configured(config)
 
 
 def run(
@@ -66,7 +67,10 @@ def run(
     from bioplaus.training.execution import Execution
 
     names = [rules] if isinstance(rules, str) else list(rules)
-    experiments = plan(names, task, epochs=epochs, settings=settings, precision=precision)
+    broken: list[str] = []
+    experiments = plan(
+        names, task, epochs=epochs, settings=settings, precision=precision, problems=broken
+    )
     done = run_experiments(
         experiments,
         check_seeds(range(seeds) if isinstance(seeds, int) else seeds),
@@ -77,7 +81,7 @@ def run(
         tell=lambda line: print(line, file=sys.stderr),
     )
     frame = pandas.DataFrame(to_rows(done.records))
-    frame.attrs["problems"] = done.problems
+    frame.attrs["problems"] = [*broken, *done.problems]
     frame.attrs["notes"] = done.notes
     return frame
 

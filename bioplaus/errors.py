@@ -7,11 +7,12 @@ without a traceback. Anything else that escapes is a bug and keeps its traceback
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class BioplausError(Exception):
@@ -78,13 +79,18 @@ def _repr(value: object) -> str:
         return "..."
 
 
-def validation_message(error: ValidationError) -> str:
-    """Pydantic's findings in one line: field, what is wrong, and the value given; five at most."""
+def validation_message(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Pydantic's findings in one line: field, what is wrong, and the value given; five at most.
+
+    model: what was validated, so that an unknown field can be told the closest known one.
+    """
     findings = []
     items = error.errors(include_url=False)
+    if model is not None:  # a list whose every item is wrong is not too short as well
+        items = [i for i in items if i["type"] != "too_short" or not _has_inner(i, items)]
     for item in items[:5]:
         where = shown(".".join(map(str, item["loc"])))
-        message = shown(item["msg"].removeprefix("Value error, "), 400)
+        message = shown(_in_words(item, model), 400)
         given = (
             f" (given: {shown(_repr(item['input']))})"
             if where and item["type"] != "missing"
@@ -94,3 +100,46 @@ def validation_message(error: ValidationError) -> str:
     if len(items) > 5:
         findings.append(f"and {len(items) - 5} more")
     return "; ".join(findings)
+
+
+def _has_inner(item: ErrorDetails, items: Sequence[ErrorDetails]) -> bool:
+    """Whether something inside of it is wrong, too."""
+    depth = len(item["loc"])
+    return any(len(i["loc"]) > depth and i["loc"][:depth] == item["loc"] for i in items)
+
+
+def _in_words(item: ErrorDetails, model: type[BaseModel] | None) -> str:
+    """What is wrong, with the closest name where one is unknown."""
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden" and model is not None:
+        *path, name = item["loc"]
+        return f"{message}{closest(str(name), _fields_at(model, path))}"
+    return message
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The fields of whatever stands at a path of pydantic's: names, indices, tags of unions."""
+    here = [model]
+    for part in path:
+        if isinstance(part, int):
+            continue
+        tagged = [m for m in here if _tag(m) == part]
+        here = tagged or [
+            inner
+            for m in here
+            if part in m.model_fields
+            for inner in _models_in(m.model_fields[part].annotation)
+        ]
+    return sorted({name for m in here for name in m.model_fields})
+
+
+def _tag(model: type[BaseModel]) -> object:
+    field = model.model_fields.get("type")
+    return field.default if field else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """All models that a type is made of."""
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [m for part in get_args(annotation) for m in _models_in(part)]

@@ -6,16 +6,16 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.suite import Suite
 from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
-from bioplaus.errors import DataError, UnsupportedError
+from bioplaus.errors import DataError, PluginError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
-from bioplaus.plugins import registry
+from bioplaus.plugins.rules import rule_class
 from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import NewerError, Store
 from bioplaus.running.seed_records import SeedRecords
@@ -119,24 +119,45 @@ class Benchmark:
     entries: list[Entry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """What cannot run and why, one line each."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Rules and tasks whose plugins are broken, and how; each is one of `skipped` too."""
+
+    def leave_out(self, name: str, error: PluginError) -> None:
+        """A broken plugin costs what it would have run, and is told once."""
+        if name not in self.broken:
+            self.broken[name] = str(error)
+            self.skipped.append(f"{name}: {error}")
+
+    @property
+    def failed(self) -> list[str]:
+        """What is wrong with the broken ones that the suite names, not in its `all`."""
+        named = {entry.rule for entry in self.suite.rules} | {e.task for e in self.suite.tasks}
+        return [why for name, why in self.broken.items() if name in named]
 
 
 def expand(suite: Suite) -> Benchmark:
     """Every rule on every task, checked in full before anything runs.
 
-    Data that are missing, and rules that cannot train a task's network, are skipped and
-    named; a mistake in the suite raises.
+    Data that are missing, rules that cannot train a task's network, and plugins that are
+    broken are skipped and named; a mistake in the suite raises.
     """
     benchmark = Benchmark(suite)
     missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
     unread: dict[tuple[str, int | None], str] = {}
     for entry, common in suite.variants():
-        task = read_task(entry.task)
+        try:
+            task = read_task(entry.task)
+        except PluginError as error:
+            benchmark.leave_out(entry.task, error)
+            continue
         changed = task.updated(common) if common else task
         wanted = changed.dataset, changed.train_examples
         if wanted not in unread:
             try:
                 data = load_data(changed)
+            except PluginError as error:
+                benchmark.leave_out(entry.task, error)
+                continue
             except DataError as error:
                 unread[wanted] = str(error)
         if wanted in unread:
@@ -154,19 +175,24 @@ def _add_rules(
     budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
     for asked in suite.rule_entries():
         settings: dict[str, object] = {f"task.{name}": value for name, value in common.items()}
-        settings |= _quick(asked.rule) if suite.quick else {}
-        settings |= asked.set
-        entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
         try:
+            settings |= _quick(asked.rule) if suite.quick else {}
+            settings |= asked.set
+            entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
             _ = entry.base, entry.tuning
         except UnsupportedError as error:
             benchmark.skipped.append(str(error))
+        except PluginError as error:
+            benchmark.leave_out(asked.rule, error)
         else:
             benchmark.entries.append(entry)
 
 
 def _quick(rule: str) -> dict[str, object]:
-    return dict(registry.load("rule", rule).quick)
+    quick = rule_class(rule).quick
+    if not isinstance(quick, Mapping):
+        raise PluginError(f"the rule {rule!r}: `quick` is no mapping of options to values")
+    return dict(quick)
 
 
 def left(benchmark: Benchmark, place: Place) -> list[Left]:

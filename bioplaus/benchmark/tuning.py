@@ -24,6 +24,7 @@ from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.search_space import Around, Choice, Dimension
 from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget, digest
+from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
 from bioplaus.system.secrets import redacted
 from bioplaus.tasks.task import Task, TrainingData
@@ -72,7 +73,10 @@ class TuningPlan:
         PluginError for a range that leaves out the default.
         """
         found = {}
-        for name, dimension in self.default.rule.search_space.items():
+        rule = self.default.rule
+        with blaming(f"the rule {self.rule!r} cannot say its `search_space`", rule):
+            dimensions = dict(rule.search_space)
+        for name, dimension in dimensions.items():
             value = _current(self.default, name)
             if name in self.settings or value is None:
                 continue

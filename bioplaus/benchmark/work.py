@@ -13,9 +13,11 @@ from bioplaus.benchmark.jobs import CellJob
 from bioplaus.benchmark.plan import Entry, Place
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.benchmark.tuning import choose, tune, tuning_record
-from bioplaus.errors import BioplausError, ConfigError, RecordError
+from bioplaus.errors import BioplausError, ConfigError, PluginError, RecordError
+from bioplaus.plugins import registry
 from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning, seed_key
 from bioplaus.records.store import NewerError
+from bioplaus.running.edited_rules import agrees, refuse_edited
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import claimed
 from bioplaus.system.device import provenance
@@ -117,6 +119,11 @@ def _train(cell: SeedRecords, seeds: Sequence[int], place: Place, done: Done) ->
 
     A failure that another process met meanwhile is not tried again.
     """
+    try:
+        refuse_edited(cell)
+    except PluginError as error:
+        done.refused.append(str(error))
+        return
     claims = cell.store.claims
     if missing := cell.missing(seeds, False, False):
         before = _failure(cell)
@@ -146,6 +153,13 @@ def _train_claimed(cell: SeedRecords, seeds: Sequence[int], place: Place, done: 
 
     def step(group: tuple[int, ...], wanted: frozenset[int]) -> JobStep:
         def keep(records: list[Record]) -> None:
+            now = registry.find("rule", cell.experiment.rule.name).origin()
+            if not all(agrees(record, now) for record in records):
+                fail(
+                    f"the code of {cell.experiment.rule.name} was changed while it trained, or "
+                    "is another where it trained: its version is the same; start again"
+                )
+                return
             for record in records:
                 if record.seed in wanted:
                     done.records.append(place.store.publish(record))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bioplaus.cli.check import add_files, plugin_option
+from bioplaus.cli.check import add_files, plugin_option, tell_not_run
 from bioplaus.cli.options import (
     NumberType,
     format_option,
@@ -17,7 +17,7 @@ from bioplaus.cli.options import (
     storage_option,
 )
 from bioplaus.cli.plan import show_plan
-from bioplaus.cli.report import DEFAULT_FORMAT, rendered, warn
+from bioplaus.cli.report import DEFAULT_FORMAT, rendered, warn, write_out
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
 from bioplaus.errors import BioplausError, ConfigError
@@ -108,26 +108,31 @@ def bench(
         from bioplaus.benchmark.suite import read_suite
         from bioplaus.records.store import Store
 
-        add_files(plugins)
+        broken: list[str] = []
+        add_files(plugins, broken)
         benchmark = expand(read_suite(suite))
-    _announce(benchmark)
+    tell_not_run(broken)
+    _announce(benchmark, broken)
     asked = Workers(**workers)
     store = Store(results)
     if dry_run:
         place = Place(store, storage=storage, max_replicas=max_replicas or None)
         show_plan(benchmark, place, asked, nodes, gpus_per_node)
         return
+    failed = list(dict.fromkeys([*broken, *benchmark.failed]))
     if not benchmark.entries:
-        raise BioplausError(f"nothing of {benchmark.suite.name} can run here")
+        raise BioplausError("; ".join([f"nothing of {benchmark.suite.name} can run here", *failed]))
     done, place = _run(benchmark, store, storage, asked, max_replicas or None)
     _write(done, place, form, output, html)
     if done.failures or done.refused:
-        failed = [*(f.reason for f in done.failures), *done.refused]
-        reasons = "; ".join(failed)
-        raise BioplausError(f"{len(failed)} of {len(benchmark.entries)} failed: {reasons}")
+        lost = [*(f.reason for f in done.failures), *done.refused]
+        reasons = "; ".join(lost)
+        failed.append(f"{len(lost)} of {len(benchmark.entries)} failed: {reasons}")
+    if failed:
+        raise BioplausError("; ".join(failed))
 
 
-def _announce(benchmark: Benchmark) -> None:
+def _announce(benchmark: Benchmark, told: list[str]) -> None:
     suite = benchmark.suite
     budget = ""
     if suite.tuning is not None:
@@ -140,8 +145,8 @@ def _announce(benchmark: Benchmark) -> None:
         f"of {count(len(suite.seeds), 'seed')}{budget}",
         err=True,
     )
-    for line in benchmark.skipped:
-        click.echo(f"Not run: {line}", err=True)
+    known = {f"{name}: {why}" for name, why in benchmark.broken.items() if why in told}
+    tell_not_run([line for line in benchmark.skipped if line not in known])
 
 
 def _run(
@@ -179,7 +184,7 @@ def _write(done: Done, place: Place, form: str, output: str | None, html: str | 
     warn(results)
     text = rendered(results, form)
     if output is None:
-        click.echo(text, nl=False)
+        write_out(text, form)
     else:
         write_atomically(Path(output), text.encode())
         click.echo(f"Wrote {output}", err=True)

@@ -83,21 +83,30 @@ def show(name: str) -> None:
     For a built-in task or suite, print its file: `bioplaus show mnist-mlp > my-task.toml`.
     """
     if name in suites.names():
-        click.echo(suites.text(name), nl=False)
+        _print_file(suites.text(name))
         return
     if name in tasks.names():
-        click.echo(tasks.text(name), nl=False)
+        _print_file(tasks.text(name))
         return
+    from bioplaus.plugins.rules import rule_class
+
     if name not in registry.plugins("rule"):
         known = [*registry.names("rule"), *tasks.names(), *suites.names()]
         raise UnknownNameError("rule, task or suite", name, known)
-    plugin = registry.plugins("rule")[name]
-    _show_rule(plugin.load(), plugin.source)
+    _show_rule(rule_class(name), registry.find("rule", name).source)
+
+
+def _print_file(text: str) -> None:
+    """TOML is UTF-8, whatever the encoding of where it is piped to."""
+    click.echo(text if sys.stdout.isatty() else text.encode(), nl=False)
 
 
 def _show_rule(rule: Any, source: str) -> None:
     """A rule class in words; wrapped to the terminal, plain where piped."""
+    from bioplaus.plugins.rules import check_profile
+
     made = rule.configured()
+    check_profile(made)
     lines = [
         f"{rule.name}  (version {rule.version}, from {source})",
         inspect.getdoc(rule) or "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bioplaus.errors import PluginError, UnknownNameError
 from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
@@ -21,30 +22,57 @@ plugin_option = click.option(
 )
 
 
-def with_files(named: tuple[str, ...], files: tuple[str, ...], how: str) -> tuple[str, ...]:
-    """The rules named, else those that the files define; there must be one."""
-    found = add_files(files)
-    for name in named:
-        registry.find("rule", name)
-    if not (named or found):
+def with_files(
+    named: tuple[str, ...], files: tuple[str, ...], how: str, problems: list[str]
+) -> tuple[str, ...]:
+    """The rules named, else those that the files define; there must be one.
+
+    A file that cannot be used is told in `problems`, as long as rules of others are named.
+    """
+    found = add_files(files, problems)
+    sound = []
+    for name in named or found:
+        if registry.find("rule", name).problem not in problems:
+            sound.append(name)
+    if problems and not sound:
+        raise PluginError("; ".join(problems))
+    if not sound:
         raise click.UsageError(f"Missing {how}; `bioplaus list rules` names the rules there are.")
-    return named or tuple(found)
+    return tuple(sound)
 
 
-def add_files(files: tuple[str, ...]) -> list[str]:
-    """The names of the rules that the files define, registered."""
+def add_files(files: tuple[str, ...], problems: list[str]) -> list[str]:
+    """The names of the rules that the files define, registered; what cannot be in `problems`."""
     if not files:
         return []
     from bioplaus.plugins.from_file import add_rules
 
-    return [name for file in files for name in add_rules(file)]
+    found = []
+    for file in files:
+        try:
+            found += add_rules(file)
+        except PluginError as error:
+            problems.append(str(error))
+    return found
+
+
+def tell_not_run(problems: list[str]) -> None:
+    """What is left out, before anything else is done."""
+    for line in problems:
+        click.echo(f"Not run: {line}", err=True)
 
 
 @click.command(short_help="Test whether a rule keeps the contract.")
 @click.argument("names", metavar="[RULE]...", nargs=-1)
 @plugin_option
 @click.option("--only", multiple=True, metavar="CHECK", help="Only this check; repeatable.")
-def check(names: tuple[str, ...], plugins: tuple[str, ...], only: tuple[str, ...]) -> None:
+@click.option(
+    "--task",
+    help="Where it is trained and its cost counted: a task or FILE.toml.  [default: a digits task]",
+)
+def check(
+    names: tuple[str, ...], plugins: tuple[str, ...], only: tuple[str, ...], task: str | None
+) -> None:
     """Test a rule: shapes, purity, vmap, independent replicas, determinism, resuming,
     precision, devices, its declared plausibility, its cost, its direction, and digits.
 
@@ -55,19 +83,22 @@ def check(names: tuple[str, ...], plugins: tuple[str, ...], only: tuple[str, ...
     bioplaus check gaitprop
     bioplaus check --plugin my_rule.py
     bioplaus check my-rule --plugin my_rule.py --only purity --only vmap
+    bioplaus check --plugin my_rule.py --task my-task.toml
     """
-    rules = with_files(names, plugins, "argument 'RULE'")
+    problems: list[str] = []
+    rules = with_files(names, plugins, "argument 'RULE'", problems)
     from rich.console import Console
 
     console = Console(stderr=True)
     with console.status("Loading torch ...") as status:
-        from bioplaus.errors import UnknownNameError
         from bioplaus.testing import CHECKS, check_rule
+        from bioplaus.testing.numbers import task_to_try
 
         known = [check.name for check in CHECKS]
         for name in only:
             if name not in known:
                 raise UnknownNameError("check", name, known)
+        on = task_to_try(task) if task else None
 
         def observe(check: Check) -> None:
             status.update(f"{name}: {check.name} ...")
@@ -75,7 +106,14 @@ def check(names: tuple[str, ...], plugins: tuple[str, ...], only: tuple[str, ...
         verdicts = []
         for name in rules:
             plugin = registry.find("rule", name)
-            verdicts.append(check_rule(plugin.load(), plugin.source, only=only, observe=observe))
+            try:
+                cls = plugin.load()
+            except PluginError as error:
+                problems.append(str(error))
+                continue
+            verdicts.append(check_rule(cls, plugin.source, only=only, observe=observe, task=on))
     click.echo("\n".join(verdict.markdown() for verdict in verdicts), nl=False)
+    if problems:
+        raise PluginError("; ".join(problems))
     if not all(verdict.passed for verdict in verdicts):
         sys.exit(1)

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from bioplaus import tasks
 from bioplaus.cli.bench import bench
 from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.check import check
 from bioplaus.cli.claims import claims
 from bioplaus.cli.compare import compare
 from bioplaus.cli.merge import merge
+from bioplaus.cli.narrow_output import take_any_text
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
@@ -21,6 +23,7 @@ from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.cli.verify import verify
 from bioplaus.errors import BioplausError
+from bioplaus.plugins import registry
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.system.secrets import redacted
 
@@ -32,9 +35,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 class _Commands(click.Group):
     """Turns a user's mistakes into one line, and Ctrl-C into the conventional exit status."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        take_any_text()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with handled():
+                for line in (*registry.problems(), *tasks.problems()):
+                    click.echo(f"Warning: {line}", err=True)
                 return super().invoke(ctx)
         except BioplausError as error:
             if os.environ.get("BIOPLAUS_TRACEBACK"):

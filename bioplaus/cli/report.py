@@ -51,7 +51,7 @@ def report(
             )
         text = rendered(found, form)
     if output is None:
-        click.echo(text, nl=False)
+        write_out(text, form)
         return
     from pathlib import Path
 
@@ -73,6 +73,12 @@ def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:
     width = shutil.get_terminal_size().columns if on_terminal() else None
     text = maker.render(results, width)
     return text if text.endswith("\n") else text + "\n"
+
+
+def write_out(text: str, form: str) -> None:
+    """To standard output; what is a file to open is UTF-8, whatever the terminal's encoding."""
+    maker: type[Report] = registry.load("report", form)
+    click.echo(text if maker.for_terminals else text.encode(), nl=False)
 
 
 def on_terminal() -> bool:

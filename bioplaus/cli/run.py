@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from bioplaus.cli.check import plugin_option, with_files
+from bioplaus.cli.check import plugin_option, tell_not_run, with_files
 from bioplaus.cli.options import (
     NumberType,
     SeedsType,
@@ -99,7 +99,8 @@ def run(
     `bioplaus list rules` and `bioplaus list tasks` name what there is; `bioplaus show RULE`
     explains a rule's options.
     """
-    rules = with_files(rules, plugins, "option '--rule'")
+    broken: list[str] = []
+    rules = with_files(rules, plugins, "option '--rule'", broken)
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch ..."):
@@ -116,7 +117,10 @@ def run(
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)
-    experiments = plan(rules, task, epochs=epochs, settings=settings, precision=precision)
+    experiments = plan(
+        rules, task, epochs=epochs, settings=settings, precision=precision, problems=broken
+    )
+    tell_not_run(broken)
     chosen = experiments[0].task
     note = "" if task else " (no --task given)"
     click.echo(
@@ -165,5 +169,5 @@ def run(
     click.echo(f"Records: {results}/  ({bioplaus('report', '--results', results)})", err=True)
     for line in loggers.where:
         click.echo(f"Log: {redacted(line)}", err=True)
-    if done.problems:
-        raise BioplausError("; ".join(done.problems))
+    if broken or done.problems:
+        raise BioplausError("; ".join([*broken, *done.problems]))

@@ -15,6 +15,7 @@ from bioplaus.cli.options import (
 )
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
+from bioplaus.errors import PluginError
 from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def tune(
     \b
     bioplaus tune --rule kolen-pollack --task mnist-mlp --trials 20
     """
-    add_files(plugins)
+    broken: list[str] = []
+    add_files(plugins, broken)
+    if broken:
+        raise PluginError("; ".join(broken))
     registry.find("rule", rule)
     from rich.console import Console
 

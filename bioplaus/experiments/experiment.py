@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from bioplaus import tasks
-from bioplaus.errors import ConfigError, UnsupportedError
+from bioplaus.errors import BioplausError, ConfigError, PluginError, UnsupportedError, shown
 from bioplaus.experiments.settings import Settings, sort_settings
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.network import Network
 from bioplaus.plugins import registry
+from bioplaus.plugins.rules import check_profile, rule_class
 from bioplaus.records.schema import SCHEMA
+from bioplaus.system.blame import blaming
 from bioplaus.system.device import PRECISIONS
 from bioplaus.system.shell import bioplaus
 from bioplaus.tasks.task import Task, TrainingData, read_task
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 
 @dataclass(frozen=True)
@@ -71,31 +77,59 @@ def plan(
     epochs: int | None = None,
     settings: Mapping[str, object] | None = None,
     precision: str = "fp32",
+    problems: list[str] | None = None,
 ) -> list[Experiment]:
     """The experiments asked for, checked in full before anything runs.
 
-    Raises UnknownNameError, ConfigError, PluginError or UnsupportedError.
+    Raises UnknownNameError, ConfigError, PluginError or UnsupportedError. Where `problems` is
+    given, rules that are broken as plugins are told there and left out, as long as one is left.
     """
     if not rules:
         raise ConfigError("name at least one rule")
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}; choose {' or '.join(PRECISIONS)}")
-    classes: list[type[Rule]] = [registry.load("rule", name) for name in dict.fromkeys(rules)]
+    for name in rules:
+        registry.find("rule", name)
+    sound = _Sound(problems)
+    classes = sound.of(rule_class, dict.fromkeys(rules))
     chosen = sort_settings(settings or {}, classes)
-    configured = [cls.configured(chosen.rules[cls.name]) for cls in classes]
+    configured = sound.of(lambda cls: cls.configured(chosen.rules[cls.name]), classes)
     base = read_task(task) if task else choose_task(configured)
     changes = chosen.task | ({"epochs": epochs} if epochs is not None else {})
     changed = base.updated(changes) if changes else base
-    experiments = [_experiment(changed, rule, chosen, precision, base) for rule in configured]
-    for experiment in experiments:
-        reason = experiment.rule.supports(experiment.network)
+
+    def experiment(rule: Rule) -> Experiment:
+        made = _experiment(changed, rule, chosen, precision, base)
+        reason = _reason(rule, made.network)
         if reason:
             raise UnsupportedError(
-                f"{experiment.rule.name} cannot train on {changed.name}: {reason}; "
-                f"`{bioplaus('list', 'tasks', '--rule', experiment.rule.name)}` names tasks that "
-                "it can"
+                f"{rule.name} cannot train on {changed.name}: {reason}; "
+                f"`{bioplaus('list', 'tasks', '--rule', rule.name)}` names tasks that it can"
             )
-    return experiments
+        return made
+
+    return sound.of(experiment, configured)
+
+
+@dataclass
+class _Sound:
+    """Makes things of plugins, and leaves out what is broken where there is a list to tell."""
+
+    problems: list[str] | None
+
+    def of(self, make: Callable[[_A], _B], items: Iterable[_A]) -> list[_B]:
+        """What is made of each; PluginError where nothing is left, or there is no list."""
+        made, wrong = [], []
+        for item in items:
+            try:
+                made.append(make(item))
+            except PluginError as error:
+                wrong.append(error)
+        if wrong and (self.problems is None or not made):
+            raise wrong[0] if len(wrong) == 1 else PluginError("; ".join(map(str, wrong)))
+        if self.problems is not None:
+            self.problems += [str(error) for error in wrong]
+        return made
 
 
 def configure(
@@ -105,14 +139,26 @@ def configure(
 
     Raises UnknownNameError, ConfigError, PluginError or UnsupportedError.
     """
-    cls: type[Rule] = registry.load("rule", rule)
+    cls = rule_class(rule)
     chosen = sort_settings(settings, [cls])
     task = base.updated(chosen.task) if chosen.task else base
     experiment = _experiment(task, cls.configured(chosen.rules[rule]), chosen, precision, base)
-    reason = experiment.rule.supports(experiment.network)
+    reason = _reason(experiment.rule, experiment.network)
     if reason:
         raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}")
     return experiment
+
+
+def _reason(rule: Rule, network: Network) -> str | None:
+    """Why the rule cannot train the network; None where it can."""
+    with blaming(f"the rule {rule.name!r} failed in `supports`", rule):
+        reason = rule.supports(network)
+    if reason is not None and not isinstance(reason, str):
+        raise PluginError(
+            f"the rule {rule.name!r}: `supports` returned {shown(repr(reason), 60)}; return None "
+            "where the network is supported, else the reason why not"
+        )
+    return reason
 
 
 def choose_task(rules: Sequence[Rule]) -> Task:
@@ -129,11 +175,19 @@ def choose_task(rules: Sequence[Rule]) -> Task:
 
 
 def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> Iterable[Task]:
-    """The built-in tasks whose network all these rules can train; the others' reasons added."""
+    """The tasks whose network all these rules can train; the others' reasons added.
+
+    A plugin's task that cannot be read is one of the others.
+    """
     for name in tasks.names():
-        task = read_task(name)
-        network = task.build_network()
-        found = [f"{name}: {rule.name}: {why}" for rule in rules if (why := rule.supports(network))]
+        try:
+            task = read_task(name)
+            network = task.build_network()
+        except BioplausError as error:
+            if reasons is not None:
+                reasons.append(f"{name}: {error}")
+            continue
+        found = [f"{name}: {rule.name}: {why}" for rule in rules if (why := _reason(rule, network))]
         if not found:
             yield task
         elif reasons is not None:
@@ -142,9 +196,14 @@ def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> 
 
 def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: Task) -> Experiment:
     """Task default < the rule's recommendation < what was set."""
-    recommended = rule.optimizer_on(task.build_network()) or task.optimizer
+    check_profile(rule)
+    network = task.build_network()
+    with blaming(f"the rule {rule.name!r} failed in naming its optimizers", rule):
+        named, own = rule.optimizer_on(network), rule.aux_optimizer
+    _check_optimizer(rule, "optimizer", named is None or isinstance(named, OptimizerSpec))
+    _check_optimizer(rule, "aux_optimizer", own in ("same", None) or isinstance(own, OptimizerSpec))
+    recommended = named or task.optimizer
     optimizer = recommended.updated(chosen.optimizer)
-    own = rule.aux_optimizer
     recommended_aux = optimizer if own == "same" else own
     if chosen.aux_optimizer and recommended_aux is None:
         raise ConfigError(f"{rule.name} as configured learns no auxiliary parameters to optimize")
@@ -162,6 +221,15 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
         differences["file"] = f"{Path(file.source).name}@{file.checksum[:8]}"
     label = " ".join(f"{name}={value}" for name, value in differences.items())
     return Experiment(task, rule, optimizer, aux_optimizer, precision, label)
+
+
+def _check_optimizer(rule: Rule, what: str, sound: bool) -> None:
+    if not sound:
+        also = ", 'same'" if what == "aux_optimizer" else ""
+        raise PluginError(
+            f"the rule {rule.name!r}: `{what}` is no bioplaus.OptimizerSpec{also} or None; write "
+            "OptimizerSpec(name='adam', lr=1e-3)"
+        )
 
 
 def _differences(

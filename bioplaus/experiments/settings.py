@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from bioplaus.errors import ConfigError, UnknownNameError
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.tasks.task import Task
 
 SECTIONS = ("optimizer", "aux_optimizer", "task")
 
@@ -56,16 +58,58 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
         if not dot:
             for rule, known in options.items():
                 if option not in known:
-                    raise UnknownNameError(f"option of {rule}", option, known, _hint(rules))
+                    hint = meant(option) or _hint(rules)
+                    raise UnknownNameError(f"option of {rule}", option, known, hint)
                 result.rules[rule][option] = value
         elif section in SECTIONS:
+            if section != "task" and option in _SYNONYMS:
+                fields = OptimizerSpec.model_fields
+                raise UnknownNameError("optimizer setting", option, fields, meant(option))
             getattr(result, section)[option] = value
         elif section in result.rules:
+            if option not in options[section]:
+                known = options[section]
+                raise UnknownNameError(f"option of {section}", option, known, meant(option))
             result.rules[section][option] = value
         else:
             known_sections = [*options, *SECTIONS]
             raise UnknownNameError(f"section of {setting!r}:", section, known_sections)
     return result
+
+
+_SYNONYMS = {
+    "learning_rate": "lr",
+    "learning-rate": "lr",
+    "learningrate": "lr",
+    "beta": "betas",
+    "decay": "weight_decay",
+    "batchsize": "batch_size",
+    "batch-size": "batch_size",
+    "batch": "batch_size",
+}
+"""What people call settings of optimizers and tasks -> what they are called here."""
+_OPTIONS = ("rule", "task", "seeds", "epochs", "device", "precision", "compile", "results")
+"""Options of the command line itself."""
+
+
+def meant(option: str) -> str:
+    """`; ...` where an option that no rule has is another thing's setting; else ''."""
+    name = _SYNONYMS.get(option.lower(), option.lower())
+    option = name if name.endswith("s") or f"{name}s" not in _OPTIONS else f"{name}s"
+    if option in _OPTIONS:
+        return f"; it is an option of the command: --{option}"
+    if name in OptimizerSpec.model_fields and name != "name":
+        return f"; the optimizer's is set with --set optimizer.{name}=..."
+    if name in Task.model_fields:
+        changed = f"is set with --set task.{name}=..."
+        return f"; the task's {changed}" if name not in ("name", "network") else _OWN_TASK
+    return ""
+
+
+_OWN_TASK = (
+    "; to change it, make a task of your own: `bioplaus show TASK > my-task.toml`, and "
+    "--task my-task.toml"
+)
 
 
 def _hint(rules: Sequence[type[Rule]]) -> str:

@@ -176,6 +176,11 @@ def _replicas_at_once(net: Network, x: Tensor) -> int | None:
 
 def _check(rule: Rule, params: Params, state: State, update: Update) -> None:
     """PluginError where an update does not match what it updates, by name and shape."""
+    if not isinstance(update, Update):
+        raise PluginError(
+            f"the rule {rule.name!r}: `update` returned a {type(update).__name__}, due is a "
+            "bioplaus.Update(grads, penalty, aux_grads, memory, metrics)"
+        )
     pairs = [
         ("grads", update.grads, params, True),
         ("penalty", update.penalty, params, False),
@@ -183,6 +188,7 @@ def _check(rule: Rule, params: Params, state: State, update: Update) -> None:
         ("memory", update.memory, state.memory, True),
     ]
     for field, given, due, complete in pairs:
+        _check_tensors(rule, field, given)
         wrong = given.keys() - due.keys() or (due.keys() - given.keys() if complete else set())
         wrong = wrong or {name for name in given if given[name].shape != due[name].shape}
         if wrong:
@@ -190,15 +196,41 @@ def _check(rule: Rule, params: Params, state: State, update: Update) -> None:
                 f"the rule {rule.name!r} returned {field} that do not match by name and shape: "
                 f"{', '.join(sorted(wrong))}"
             )
+    _check_tensors(rule, "metrics", update.metrics)
     if "loss" not in update.metrics:
         raise PluginError(f"the rule {rule.name!r} returned no metric 'loss'")
+    for name, metric in update.metrics.items():
+        if metric.shape != ():
+            raise PluginError(
+                f"the rule {rule.name!r} returned the metric {name!r} of shape "
+                f"{tuple(metric.shape)}: return the batch's mean, a tensor of no dimensions"
+            )
+
+
+def _check_tensors(rule: Rule, field: str, given: object) -> None:
+    """PluginError unless it is a dict of tensors: vmap takes nothing else."""
+    kinds = [type(given)] if not isinstance(given, Mapping) else list(map(type, given.values()))
+    wrong = [kind.__name__ for kind in kinds if not issubclass(kind, Tensor)]
+    if wrong:
+        name = f" a {wrong[0]} in" if isinstance(given, Mapping) else f" a {wrong[0]} as"
+        raise PluginError(
+            f"the rule {rule.name!r} returned{name} {field}, due is a dict of tensors"
+        )
 
 
 def batched_predict(rule: Rule, net: Network) -> Callable[[Params, State, Tensor], Tensor]:
     """`rule.predict` over stacked parameters and state, on examples that all share."""
 
     def one(params: Params, state: State, x: Tensor) -> Tensor:
-        return rule.predict(net, params, state, x)
+        output = rule.predict(net, params, state, x)
+        due = (x.shape[0], *net.layers[-1].out_shape)
+        if not isinstance(output, Tensor) or output.shape != due:
+            shape = isinstance(output, Tensor) and f"the shape {tuple(output.shape)}"
+            raise PluginError(
+                f"the rule {rule.name!r}: `predict` gives {shape or type(output).__name__}, due is "
+                f"{due}: one row of outputs for each example"
+            )
+        return output
 
     return vmap(one, in_dims=(0, 0, None), randomness="error")
 

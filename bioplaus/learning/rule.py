@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.errors import ConfigError, PluginError, UnknownNameError, validation_message
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
@@ -27,6 +27,7 @@ from bioplaus.network.layer import Params, Shape
 from bioplaus.network.network import Network, Trace
 from bioplaus.network.shapes import Below, Outputs, Targets
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.system.blame import blaming
 
 RESERVED_OPTIONS = frozenset(
     {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
@@ -86,7 +87,7 @@ class NoiseSpec(NamedTuple):
 class RuleConfig(BaseModel):
     """Base of a rule's options: typed, described, validated, frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,6 +98,11 @@ class RuleConfig(BaseModel):
 
 
 C = TypeVar("C", bound=RuleConfig)
+
+_OWN_INIT = (
+    "an __init__ of its own is given the options alone, and passes them on: "
+    "def __init__(self, config): super().__init__(config)"
+)
 
 
 class LearningRule(ABC, Generic[C]):
@@ -128,15 +134,23 @@ class LearningRule(ABC, Generic[C]):
 
     @classmethod
     def configured(cls, options: Mapping[str, object] | None = None) -> Self:
-        """The rule with these options; an unknown or bad one raises one clear line."""
+        """The rule with these options; an unknown or bad one raises one clear line.
+
+        So does a class that cannot be made of its options: PluginError.
+        """
         options = options or {}
         for option in options:
             if option not in cls.Config.model_fields:
                 raise UnknownNameError(f"option of {cls.name}", option, cls.Config.model_fields)
         try:
-            return cls(cls.Config.model_validate(options))  # type: ignore[arg-type]
+            config = cls.Config.model_validate(options)
         except ValidationError as error:
             raise ConfigError(f"{cls.name}: {validation_message(error)}") from None
+        with blaming(f"the rule {cls.name!r} cannot be made, {_OWN_INIT}", cls):
+            rule = cls(config)  # type: ignore[arg-type]
+        if not isinstance(getattr(rule, "config", None), RuleConfig):
+            raise PluginError(f"the rule {cls.name!r} has no `config`: {_OWN_INIT}")
+        return rule
 
     @property
     @abstractmethod

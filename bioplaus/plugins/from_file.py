@@ -8,9 +8,12 @@ from __future__ import annotations
 import copyreg
 import importlib.util
 import inspect
+import io
+import os
 import pickle
+import re
 import sys
-import traceback
+import tokenize
 from hashlib import sha256
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -19,21 +22,34 @@ from typing import Any, NamedTuple
 
 from bioplaus.errors import PluginError
 from bioplaus.plugins import registry
+from bioplaus.plugins.names import fault
+from bioplaus.plugins.old_imports import hint
+from bioplaus.system.blame import described
+from bioplaus.system.paths import expanded
 
 
 def add_rules(path: str) -> list[str]:
     """Register every rule that a file defines, and return their names.
 
     Raises PluginError, in one line, where the file cannot be read or run, defines no rule,
-    or one whose name is taken.
+    or one whose name is none or is taken. The registry then knows its rules as broken, for
+    the same reason, so that whoever asks for one of them by name is told.
     """
+    file = expanded(path)
     try:
-        content = Path(path).read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise PluginError(f"cannot read the plugin file {path}: {error.strerror}") from None
-    if Path(path).suffix != ".py":
+    if file.suffix != ".py":
         raise PluginError(f"the plugin file {path} is not a Python file (*.py)")
-    return _add(PluginFile(path, content))
+    given = PluginFile(str(file), content)
+    try:
+        return _add(given)
+    except PluginError as error:
+        for name in _named_in(content):
+            broken = registry.Plugin("rule", name, "", given.path, given.checksum)
+            registry.add_broken(broken, str(error))
+        raise
 
 
 class PluginFile(NamedTuple):
@@ -91,11 +107,25 @@ def _add(given: PluginFile) -> list[str]:
             f"{path} defines no learning rule: derive a class from bioplaus.LayeredRule or "
             "bioplaus.LearningRule, with a `name`"
         )
+    _FILES[checksum] = given
+    wrong = []
     for name, attribute in rules.items():
         target = f"{module.__name__}:{attribute}"
-        registry.add(registry.Plugin("rule", name, target, path, checksum))
-    _FILES[checksum] = given
+        try:
+            registry.add(registry.Plugin("rule", name, target, path, checksum))
+        except PluginError as error:  # the others of the file are added all the same
+            wrong.append(str(error))
+    if wrong:
+        raise PluginError("; ".join(wrong))
     return list(rules)
+
+
+def _named_in(content: bytes) -> list[str]:
+    """The names that classes in a file give themselves, as far as its text shows."""
+    text = content.decode("utf-8", errors="replace")
+    return re.findall(
+        r"""^[ \t]+name(?:[ \t]*:[^=\n]*)?[ \t]*=[ \t]*["']([^"'\n]*)["']""", text, re.M
+    )
 
 
 class _Loader(SourceFileLoader):
@@ -120,20 +150,27 @@ def _import(given: PluginFile, name: str) -> ModuleType:
     sys.path.insert(0, str(file.resolve().parent))  # its neighbours, as for a script
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         del sys.modules[name]
-        raise PluginError(f"{file} does not run: {_described(error, file)}") from error
+        if not is_text(given.content):
+            raise PluginError(f"{file} is not UTF-8 text: save it as UTF-8") from None
+        raise PluginError(
+            f"{file} does not run: {described(error, [os.path.abspath(file)])}"
+            f"{hint(error, given.content)}"
+        ) from error
     finally:
         sys.path.pop(0)
     return module
 
 
-def _described(error: Exception, file: Path) -> str:
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
-    where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{where}"
+def is_text(content: bytes) -> bool:
+    """Whether Python may read it: it has no NUL, and is UTF-8 or says what else it is."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        content.decode(encoding)
+    except (SyntaxError, ValueError):
+        return False
+    return b"\0" not in content
 
 
 def _rules(module: ModuleType) -> dict[str, str]:
@@ -148,6 +185,8 @@ def _rules(module: ModuleType) -> dict[str, str]:
         name = getattr(item, "name", None)
         if name is None:  # a base of others
             continue
+        if wrong := fault("rule", name):
+            raise PluginError(f"{module.__file__}: {wrong} (class {attribute})")
         missing = sorted(getattr(item, "__abstractmethods__", ()))
         if missing:
             raise PluginError(

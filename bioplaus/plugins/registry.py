@@ -1,7 +1,9 @@
 """Plugins by name, through Python entry points: the built-ins by the same door as anybody's.
 
 Listing reads names and docstrings without importing a plugin, so it is quick and a
-broken plugin cannot take the others down; loading imports just the one asked for.
+broken plugin cannot take the others down; loading imports just the one asked for. One that
+cannot be used, for its name say, is listed with what is wrong with it, and raises that when
+it is loaded.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import ast
 import importlib.util
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from bioplaus.errors import PluginError, UnknownNameError
+from bioplaus.errors import PluginError, UnknownNameError, shown
+from bioplaus.plugins import names as naming
+from bioplaus.plugins.old_imports import hint
+from bioplaus.system.blame import described
 
 GROUPS = {
     "rule": "bioplaus.rules",
@@ -39,21 +44,32 @@ class Plugin:
     """The distribution it comes from, with its version; or the file."""
     checksum: str | None = None
     """Of a file's content, SHA-256; None for what is installed and has a version."""
+    problem: str | None = None
+    """Why it cannot be used, where that is known before it is imported."""
+
+    @property
+    def title(self) -> str:
+        """`the rule 'mine' from stranger 1.0`."""
+        return f"the {self.kind} {shown(repr(self.name), 60)} from {self.source}"
 
     def load(self) -> Any:
         """The object it names; PluginError where importing it fails, for any reason."""
+        if self.problem is not None:
+            raise PluginError(self.problem)
+        module = self.target.partition(":")[0]
+        _note_source(module)
         entry = EntryPoint(self.name, self.target, GROUPS[self.kind])
         try:
             loaded = entry.load()
-        except Exception as error:  # a stranger's module may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
             raise PluginError(
-                f"the {self.kind} {self.name!r} from {self.source} does not load: "
-                f"{type(error).__name__}: {error} (in {self.target})"
+                f"{self.title} does not load: {described(error)} (in {self.target})"
+                f"{hint(error, _source_of(module))}"
             ) from error
         if getattr(loaded, "name", None) != self.name:
             raise PluginError(
-                f"the {self.kind} {self.name!r} from {self.source}: {self.target} "
-                f"calls itself {getattr(loaded, 'name', None)!r}; the names must be equal"
+                f"{self.title}: {self.target} calls itself "
+                f"{shown(repr(getattr(loaded, 'name', None)), 60)}; the names must be equal"
             )
         return loaded
 
@@ -62,19 +78,21 @@ class Plugin:
         return {
             "source": self.source,
             "target": self.target,
-            "sha256": self.checksum or _file_checksum(self.target.partition(":")[0]),
+            "sha256": self.checksum or _note_source(self.target.partition(":")[0]),
         }
 
     def summary(self) -> str:
         """First line of the class's docstring, or the module's, read without importing."""
+        if self.problem is not None:
+            return f"(broken: {self.problem})"
         module, _, attribute = self.target.partition(":")
         try:
-            spec = importlib.util.find_spec(module)
-            if spec is None or spec.origin is None:
+            source = _source_of(module)
+            if source is None:
                 return f"(broken: no module {module})"
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        except (ImportError, ValueError, SyntaxError, OSError) as error:
-            return f"(broken: {type(error).__name__}: {error})"
+            tree = ast.parse(source)
+        except (Exception, SystemExit) as error:  # finding a module imports its packages
+            return f"(broken: {described(error)})"
         named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == attribute]
         doc = (ast.get_docstring(named[0]) if named else None) or ast.get_docstring(tree) or ""
         return doc.partition("\n")[0]
@@ -85,19 +103,42 @@ _FROM_FILES: dict[str, dict[str, Plugin]] = {}
 
 
 def plugins(kind: str) -> dict[str, Plugin]:
-    """All plugins of a kind, sorted by name; two of one name are an error."""
-    return dict(sorted({**_installed(kind), **_FROM_FILES.get(kind, {})}.items()))
+    """All plugins of a kind, sorted by name; those that cannot be used have a `problem`."""
+    return dict(sorted({**_installed(kind)[0], **_FROM_FILES.get(kind, {})}.items()))
 
 
 def add(plugin: Plugin) -> None:
-    """Register a plugin for this process alone; PluginError where its name is taken."""
-    installed = _installed(plugin.kind).get(plugin.name)
-    if installed:
-        raise PluginError(
+    """Register a plugin for this process alone.
+
+    PluginError where its name is none, or is taken by another file or by what is installed.
+    """
+    if wrong := naming.fault(plugin.kind, plugin.name):
+        raise PluginError(f"{plugin.source}: {wrong}")
+    files = _FROM_FILES.setdefault(plugin.kind, {})
+    for other in {**_installed(plugin.kind)[0], **files}.values():
+        same_file = other.checksum is not None and other.checksum == plugin.checksum
+        if other.name.lower() != plugin.name.lower() or same_file or other.problem:
+            continue
+        if other.name in files and other.source == plugin.source:
+            continue  # the same file, edited meanwhile
+        line = (
             f"{plugin.source} calls its {plugin.kind} {plugin.name!r}, which is the name of one "
-            f"from {installed.source}: choose another name"
+            f"from {other.source}{_by_case(plugin.name, other.name)}: choose another name"
         )
-    _FROM_FILES.setdefault(plugin.kind, {})[plugin.name] = plugin
+        if other.name in files:  # of two files neither is the one that is meant
+            files[other.name] = replace(other, problem=line)
+        raise PluginError(line)
+    files[plugin.name] = plugin
+
+
+def add_broken(plugin: Plugin, problem: str) -> None:
+    """Remember one that cannot be used, so that whoever names it is told why.
+
+    Nothing happens where the name is taken, or could not be anybody's.
+    """
+    files = _FROM_FILES.setdefault(plugin.kind, {})
+    if plugin.name and plugin.name not in plugins(plugin.kind):
+        files[plugin.name] = replace(plugin, problem=problem)
 
 
 def from_files(kind: str) -> list[Plugin]:
@@ -105,20 +146,60 @@ def from_files(kind: str) -> list[Plugin]:
     return list(_FROM_FILES.get(kind, {}).values())
 
 
+def problems() -> list[str]:
+    """What is wrong with the names of installed plugins, one line each; imports none of them."""
+    return [line for kind in GROUPS for line in _installed(kind)[1]]
+
+
 @cache
-def _installed(kind: str) -> dict[str, Plugin]:
+def _installed(kind: str) -> tuple[dict[str, Plugin], list[str]]:
+    """Plugins by name, and a line on each that has no name of its own.
+
+    A name that bioplaus has stays bioplaus's; one that two others have is nobody's.
+    """
     found: dict[str, Plugin] = {}
-    for entry in sorted(set(entry_points(group=GROUPS[kind])), key=lambda e: (e.name, e.value)):
-        source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
-        plugin = Plugin(kind, entry.name, entry.value, source)
-        if entry.name in found and found[entry.name].target != plugin.target:
-            raise PluginError(
-                f"two plugins are called {entry.name!r} ({kind}): {found[entry.name].target} "
-                f"from {found[entry.name].source} and {plugin.target} from {source}; "
-                "uninstall one of them"
+    lines = []
+    for plugin in _entries(kind):
+        if wrong := naming.fault(kind, plugin.name):
+            lines.append(f"{plugin.source} has a {kind} that cannot be used: {wrong}")
+            found[plugin.name] = replace(plugin, problem=lines[-1])
+            continue
+        other = next((p for n, p in found.items() if n.lower() == plugin.name.lower()), None)
+        if other is None or other.target == plugin.target:
+            found.setdefault(plugin.name, plugin)
+        elif other.problem is None and _is_ours(other):
+            lines.append(
+                f"{plugin.source} has a {kind} {plugin.name!r}, which is the name of one from "
+                f"{other.source}{_by_case(plugin.name, other.name)}: it is not used; uninstall "
+                "it, or let its author choose another name"
             )
-        found[entry.name] = plugin
-    return found
+        else:
+            line = (
+                f"two plugins are called {plugin.name!r} ({kind}): {other.target} from "
+                f"{other.source} and {plugin.target} from {plugin.source}"
+                f"{_by_case(plugin.name, other.name)}; uninstall one of them"
+            )
+            lines.append(line)
+            found[other.name] = replace(other, problem=line)
+            found[plugin.name] = replace(plugin, problem=line)
+    return found, lines
+
+
+def _entries(kind: str) -> list[Plugin]:
+    """What is installed, bioplaus's own first."""
+    found = []
+    for entry in set(entry_points(group=GROUPS[kind])):
+        source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        found.append(Plugin(kind, entry.name, entry.value, source))
+    return sorted(found, key=lambda p: (not _is_ours(p), p.name, p.target))
+
+
+def _is_ours(plugin: Plugin) -> bool:
+    return plugin.source.partition(" ")[0] == "bioplaus"
+
+
+def _by_case(name: str, other: str) -> str:
+    return "" if name == other else f" ({other!r}; Windows does not tell them apart)"
 
 
 def names(kind: str) -> list[str]:
@@ -142,12 +223,33 @@ def find(kind: str, name: str) -> Plugin:
     return known[name]
 
 
-def _file_checksum(module: str) -> str | None:
-    """SHA-256 of a module's source; None where there is no file to read."""
+_NOTED: dict[str, str | None] = {}
+"""Module -> SHA-256 of its source when this process first looked at it."""
+
+
+def _note_source(module: str) -> str | None:
+    """SHA-256 of a module's source as it was when it was first asked for, before its import.
+
+    What runs in this process is that, whatever becomes of the file. None where there is no
+    file to read.
+    """
+    if module not in _NOTED:
+        try:
+            source = _source_of(module)
+        except (Exception, SystemExit):  # finding a module imports its packages
+            source = None
+        _NOTED[module] = None if source is None else sha256(source).hexdigest()
+    return _NOTED[module]
+
+
+def _source_of(module: str) -> bytes | None:
+    """A module's file; None where there is none, or it cannot be read."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
     try:
-        spec = importlib.util.find_spec(module)
-        return sha256(Path(spec.origin).read_bytes()).hexdigest() if spec and spec.origin else None
-    except (ImportError, ValueError, OSError):
+        return Path(spec.origin).read_bytes()
+    except OSError:
         return None
 
 

@@ -13,19 +13,21 @@ from bioplaus.learning.rule import LayeredRule
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
 from bioplaus.records.schema import RuleCard
+from bioplaus.system.blame import blaming
 
 
 def rule_card(rule: Rule) -> RuleCard:
-    """The card of a rule as configured."""
+    """The card of a rule as configured; PluginError where it raises on the way."""
     name = rule.name
     summary = registry.find("rule", name).summary() if name in registry.names("rule") else ""
-    return RuleCard(
-        summary=summary,
-        citation=rule.citation.model_dump(mode="json"),
-        plausibility=rule.plausibility.model_dump(mode="json"),
-        tested=dict(_tested(type(rule), rule.config.model_dump_json())),
-        published=list(rule.published),
-    )
+    with blaming(f"the rule {name!r} cannot describe itself", rule):
+        return RuleCard(
+            summary=summary,
+            citation=rule.citation.model_dump(mode="json"),
+            plausibility=rule.plausibility.model_dump(mode="json"),
+            tested=dict(_tested(type(rule), rule.config.model_dump_json())),
+            published=list(rule.published),
+        )
 
 
 @lru_cache(maxsize=256)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from bioplaus.errors import BioplausError, RecordError
+from bioplaus.errors import BioplausError, PluginError, RecordError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.records.schema import Record
 from bioplaus.records.store import NewerError, NotWritable, Store
+from bioplaus.running.edited_rules import refuse_edited
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import in_turn, waiting_line
 from bioplaus.system.claims import Holder
@@ -118,7 +119,11 @@ def _run_cell(
 ) -> None:
     """Train what is missing of a cell; RecordError where a record cannot be written."""
     try:
+        refuse_edited(cell, seeds if force else ())
         missing = cell.missing(seeds, force, save_weights)
+    except PluginError as error:
+        results.problems.append(str(error))
+        return
     except NewerError as error:
         results.problems.append(f"{cell.title} is not run: {error}")
         return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import stat
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from bioplaus.errors import ConfigError, shown
+from bioplaus.system.paths import expanded
 
 MAX_BYTES = 256 * 2**10
 """Of a file: the largest built-in one has less than a hundredth of it."""
@@ -21,9 +23,10 @@ def read_toml(path: str | Path, what: str) -> str:
     Anything but a file is refused, and no more than `MAX_BYTES` is read.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        there = expanded(path)
+        if not stat.S_ISREG(there.stat().st_mode):
             raise ConfigError(f"cannot read the {what} {shown(path)}: it is not a file")
-        with open(path, "rb") as file:
+        with open(there, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {shown(path)}: {error.strerror}") from None
@@ -36,9 +39,39 @@ def read_toml(path: str | Path, what: str) -> str:
             f"cannot read the {what} {shown(path)}: it is larger than {MAX_BYTES} bytes"
         )
     try:
-        return content.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
+        return decoded(content)
+    except ValueError as error:
         raise ConfigError(f"cannot read the {what} {shown(path)}: {error}") from None
+
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decoded(content: bytes) -> str:
+    """The text in a file's bytes, with Unix line ends; ValueError saying what to do otherwise.
+
+    TOML is UTF-8. What Windows makes of it is read too: a byte order mark before it
+    (Notepad), and UTF-16 with one (PowerShell's `>`).
+    """
+    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", "utf-8"))
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if mark and encoding != "utf-8":
+            raise ValueError(f"it is no whole {encoding.upper()} text; save it as UTF-8") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"it is not UTF-8 (byte 0x{content[error.start]:02x} in line {line}); save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ValueError("it holds NUL characters, as UTF-16 does; save it as UTF-8")
+    return text.replace("\r\n", "\n")
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:

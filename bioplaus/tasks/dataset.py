@@ -11,13 +11,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bioplaus.errors import DataError
+from bioplaus.tasks.arrays import InvalidExamples as InvalidExamples
+from bioplaus.tasks.arrays import as_tensor, whole_numbers
 
 SplitName = Literal["train", "test"]
-
-
-class InvalidExamples(DataError):
-    """Examples or labels that cannot be trained on."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,20 @@ class Split:
 
     x: any real dtype (uint8 for images), shape (N, *example shape).
     y: int64 class indices, shape (N,).
+
+    numpy arrays, lists of numbers and other integer types are converted. InvalidExamples for
+    what is not numbers, for NaN or infinity, and where the two differ in length.
     """
 
     x: Tensor
     y: Tensor
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "x", as_tensor(self.x, "examples"))
+        object.__setattr__(self, "y", whole_numbers(as_tensor(self.y, "labels")))
+        for what, values in (("examples", self.x), ("labels", self.y)):
+            if not values.dim():
+                raise InvalidExamples(f"{what} are a single number, due is one for each example")
         if self.x.shape[0] != self.y.shape[0]:
             raise InvalidExamples(f"{self.x.shape[0]} examples but {self.y.shape[0]} labels")
         if self.x.is_floating_point() and not (finite := torch.isfinite(self.x)).all():
@@ -42,11 +47,15 @@ class Split:
         """InvalidExamples where a label is not a class index from 0 to `classes` - 1."""
         y = self.y
         if y.dtype != torch.int64 or y.dim() != 1:
-            shape = tuple(y.shape)
-            raise InvalidExamples(f"labels are {y.dtype} of shape {shape}, not int64 of shape (N,)")
+            raise InvalidExamples(
+                f"labels are {y.dtype} of shape {tuple(y.shape)}, due is a class index for each "
+                f"example: int64 of shape ({len(self)},){_way_there(y, classes)}"
+            )
         if wrong := int(((y < 0) | (y >= classes)).sum()):
+            from_one = int(y.min()) == 1 and int(y.max()) == classes
             raise InvalidExamples(
                 f"{wrong} of {len(self)} labels are not among the classes 0 to {classes - 1}"
+                + f" (they run from 1 to {classes}: subtract 1)" * from_one
             )
 
     def __len__(self) -> int:
@@ -83,3 +92,12 @@ class Dataset(ABC):
     @abstractmethod
     def load(self, split: SplitName) -> Split:
         """The split as stored; raises DataError where data are missing or damaged."""
+
+
+def _way_there(y: Tensor, classes: int) -> str:
+    """How to make class indices of such labels, where it can be told."""
+    if y.dim() == 2 and y.shape[1] == 1:
+        return "; write y.flatten()"
+    if y.dim() == 2 and y.shape[1] == classes:
+        return "; of one-hot rows: y.argmax(1)"
+    return "; write y.long()" if y.dim() == 1 else ""

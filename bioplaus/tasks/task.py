@@ -10,16 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import tasks
-from bioplaus.errors import ConfigError, DataError, UnknownNameError, shown, validation_message
+from bioplaus.errors import (
+    ConfigError,
+    DataError,
+    PluginError,
+    UnknownNameError,
+    shown,
+    validation_message,
+)
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_layers import MOST, LayerSpec, build_layers
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.plugins import registry
 from bioplaus.system.toml_files import parse_toml, read_toml
-from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
+from bioplaus.tasks.dataset import Split
+from bioplaus.tasks.door import check_alike, load_dataset, load_split
 from bioplaus.tasks.variations import first_examples, vary_layers, with_noisy_labels
 
 
@@ -70,7 +77,7 @@ class Task(_Data):
         for field in changes:
             if field not in type(self).model_fields or field in ("name", "network"):
                 choices = type(self).model_fields.keys() - {"name", "network"}
-                raise UnknownNameError("task setting", field, choices)
+                raise UnknownNameError("task setting", field, choices, _instead(field))
         return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
 
     def build_network(self) -> Network:
@@ -87,7 +94,7 @@ class Task(_Data):
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""
         dataset = load_dataset(self.dataset)
-        train = _loaded(dataset, self.dataset, "train")
+        train = load_split(dataset, "train")
         if len(train) - self.validation < self.batch_size:
             raise DataError(
                 f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
@@ -120,7 +127,8 @@ class Task(_Data):
     def load_data(self) -> TaskData:
         """All splits; DataError where data are missing, damaged or too few."""
         training = self.load_training_data()
-        test = _loaded(load_dataset(self.dataset), self.dataset, "test")
+        test = load_split(load_dataset(self.dataset), "test")
+        check_alike(training.train, test, self.dataset)
         return TaskData(
             train=training.train,
             validation=training.validation,
@@ -129,6 +137,15 @@ class Task(_Data):
             classes=training.classes,
             test=test,
         )
+
+
+def _instead(field: str) -> str:
+    """Where else to set what is no task setting; '' for what is nowhere."""
+    if field in ("lr", "momentum", "betas", "weight_decay"):
+        return f"; the optimizer's is set with --set optimizer.{field}=..."
+    if field == "network":
+        return "; make a task of your own: `bioplaus show TASK > my-task.toml`, --task my-task.toml"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -166,33 +183,26 @@ def prepare(
     return Split(x, split.y.to(device))
 
 
-def _loaded(dataset: Dataset, name: str, which: SplitName) -> Split:
-    """A split of a dataset; DataError where its labels or values are not what they should be."""
-    try:
-        split = dataset.load(which)
-        split.check(dataset.classes)
-    except InvalidExamples as error:
-        raise DataError(f"the {which} split of {name}: {error}") from None
-    return split
-
-
-def load_dataset(name: str) -> Dataset:
-    """The dataset plugin of that name."""
-    dataset: Dataset = registry.load("dataset", name)()
-    return dataset
-
-
 def read_task(name_or_file: str) -> Task:
     """A task by name, or one of your own by its .toml file."""
     if name_or_file.endswith(".toml"):
         text = read_toml(name_or_file, "task file")
+        table = parse_toml(text, name_or_file)
     elif name_or_file in tasks.names():
-        text = tasks.text(name_or_file)
+        return _of_plugin(name_or_file)
     else:
         hint = "; a task of your own is given as FILE.toml"
         raise UnknownNameError("task", name_or_file, tasks.names(), hint)
-    table = parse_toml(text, name_or_file)
     return _validated(Task, table, f"task {shown(name_or_file)}")
+
+
+def _of_plugin(name: str) -> Task:
+    """A task by name; PluginError where a plugin's is broken."""
+    table = tasks.table(name)
+    try:
+        return _validated(Task, table, f"task {name}")
+    except ConfigError as error:
+        raise PluginError(f"{error} (from {tasks.source(name)})") from None
 
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -202,4 +212,4 @@ def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(f"{what}: {validation_message(error)}") from None
+        raise ConfigError(f"{what}: {validation_message(error, model)}") from None

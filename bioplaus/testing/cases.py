@@ -16,6 +16,7 @@ from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.tasks.task import Task
 from bioplaus.testing.networks import random_batch, random_params
 
 Options = dict[str, object]
@@ -35,6 +36,8 @@ class Case:
     network: str
     net: Network
     options: Options = field(default_factory=dict)
+    task: Task | None = None
+    """Where it is trained, if not on the first digits task that it supports."""
 
     def __str__(self) -> str:
         return "-".join([*(f"{k}={v}" for k, v in self.options.items()), self.network])
@@ -106,14 +109,14 @@ def variants(cls: type[Rule]) -> list[Options]:
     return found
 
 
-def cases(cls: type[Rule], networks: Mapping[str, Network]) -> list[Case]:
+def cases(cls: type[Rule], networks: Mapping[str, Network], task: Task | None = None) -> list[Case]:
     """Every configuration on every network that it supports; at least one case."""
     found = []
     try:
         for options in variants(cls):
-            tried = [Case(cls, name, net, options) for name, net in networks.items()]
+            tried = [Case(cls, name, net, options, task) for name, net in networks.items()]
             found += [case for case in tried if case.rule.supports(case.net) is None]
     except Exception:  # a stranger's rule may raise anything; its checks say what
         found = []
     name, net = next(iter(networks.items()))
-    return found or [Case(cls, name, net)]
+    return found or [Case(cls, name, net, {}, task)]

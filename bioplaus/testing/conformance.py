@@ -9,9 +9,10 @@ from bioplaus.learning.batching import Rule
 from bioplaus.network.network import Network
 from bioplaus.plugins import registry
 from bioplaus.testing.cases import Case
-from bioplaus.testing.check import Check, scoped
-from bioplaus.testing.failures import Skip
+from bioplaus.testing.check import Causes, Check, scoped
+from bioplaus.testing.failures import Failure, Skip
 from bioplaus.testing.networks import NETWORKS
+from bioplaus.testing.numbers import task_to_try
 from bioplaus.testing.verdict import CHECKS
 
 
@@ -21,11 +22,14 @@ class RuleConformance:
         class TestMine(RuleConformance):
             rule = "mine"          # as registered, or the class itself
 
-    `pytest -k purity` picks one check. `networks` replaces the networks it is tried on.
+    `pytest -k purity` picks one check. `networks` replaces the networks it is tried on, `task`
+    (a name or FILE.toml) the task. A test that could only repeat another's failure is skipped.
     """
 
     rule: ClassVar[str | type[Rule]]
     networks: ClassVar[Mapping[str, Network]] = NETWORKS
+    task: ClassVar[str | None] = None
+    _causes: ClassVar[dict[type[Rule], Causes]] = {}
 
     @classmethod
     def rules_under_test(cls) -> list[type[Rule]]:
@@ -37,11 +41,12 @@ class RuleConformance:
     def cases(cls) -> list[tuple[str, Check, Case]]:
         """Every test: its name, the check and the case."""
         rules = cls.rules_under_test()
+        task = task_to_try(cls.task) if cls.task is not None else None
         return [
             (f"{tested.name}-{check.name}-{case}", check, case)
             for tested in rules
             for check in CHECKS
-            for case in scoped(check.scope, tested, cls.networks)
+            for case in scoped(check.scope, tested, cls.networks, task)
         ]
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
@@ -55,7 +60,14 @@ class RuleConformance:
         """One promise of the contract."""
         import pytest
 
+        causes = self._causes.setdefault(case.cls, Causes())
+        if stopped := causes.before(check):
+            pytest.skip(stopped)
         try:
             check.on(case)
         except Skip as reason:
             pytest.skip(str(reason))
+        except Failure as failure:
+            if again := causes.repeats(check, failure):
+                pytest.skip(again)
+            raise

@@ -14,15 +14,29 @@ from bioplaus.testing.check import check
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import NETWORKS
 
+STEPS = 64
+"""As many as `variant` is asked for."""
+MOST_VARIANTS = 8
+"""Of them: each costs the time and the memory of a trace."""
 
-@check("description", "The class says what it is: a summary, a version, a citation.", "rule")
-def description(case: Case) -> str:
+
+@check("class", "It is a learning rule, and can be made of its options.", "rule")
+def kind(case: Case) -> str:
     cls = case.cls
     require(
         isinstance(cls, type) and issubclass(cls, LearningRule),
         f"{cls!r} is not a LearningRule",
         "derive the class from bioplaus.LearningRule or bioplaus.LayeredRule",
     )
+    missing = sorted(cls.__abstractmethods__)
+    require(not missing, f"the class lacks {', '.join(missing)}", "define what is named")
+    cls.configured()
+    return ""
+
+
+@check("description", "The class says what it is: a summary, a version, a citation.", "rule")
+def description(case: Case) -> str:
+    cls = case.cls
     summary = (cls.__doc__ or "").partition("\n")[0]
     require(
         summary.endswith("."),
@@ -90,6 +104,25 @@ def profile(case: Case) -> str:
     return ""
 
 
+@check("variants", "Steps are made by few variants of the rule.", "rule")
+def variants_kept(case: Case) -> str:
+    rule = case.rule
+    found = {id(variant): variant for variant in (rule.variant(step) for step in range(STEPS))}
+    require(
+        all(isinstance(variant, LearningRule) for variant in found.values()),
+        "`variant` returns what is no rule",
+        "return self, or another object of the class",
+    )
+    require(
+        len(found) <= MOST_VARIANTS,
+        f"`variant` returns {len(found)} objects in {STEPS} steps, and each is traced anew: slow, "
+        "and memory grows with every step",
+        "make each variant once and return the same object again: keep them in the rule, by "
+        "functools.cached_property say",
+    )
+    return f"{len(found)} in {STEPS} steps" if len(found) > 1 else ""
+
+
 @check("optimizers", "Recommended optimizers are data.", "rule")
 def optimizers(case: Case) -> str:
     rule = case.rule
@@ -134,4 +167,4 @@ def networks(case: Case) -> str:
     return ", ".join(name for name in nets if name in supported)
 
 
-CHECKS = (description, options, profile, optimizers, networks)
+CHECKS = (kind, description, options, profile, networks, variants_kept, optimizers)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import traceback
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from pydantic import ValidationError
-
-from bioplaus.errors import BioplausError, validation_message
+from bioplaus.errors import BioplausError, shown
+from bioplaus.system.blame import files_of, first_line, place
 
 
 class Failure(AssertionError):
     """A rule broke a promise of the contract."""
 
-    def __init__(self, reason: str, hint: str) -> None:
-        self.reason, self.hint = reason, hint
+    def __init__(self, reason: str, hint: str, cause: str = "") -> None:
+        """cause: the same for failures that one change would mend; by default the hint."""
+        self.reason, self.hint, self.cause = reason, hint, cause or hint
         super().__init__(f"{reason}\nHint: {hint}")
 
 
@@ -53,33 +52,29 @@ HINTS = {
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turns whatever a rule raises into a Failure that says where, and what to do."""
+def explained(doing: str, plugin: object = None) -> Iterator[None]:
+    """Turns whatever a rule raises into a Failure that says where, and what to do.
+
+    plugin: its class, whose file's lines are named.
+    """
     try:
         yield
     except (Failure, Skip):
         raise
     except Exception as error:  # a rule may raise anything
-        text = validation_message(error) if isinstance(error, ValidationError) else str(error)
-        where = "" if isinstance(error, BioplausError) else f" ({_where(error)})"
-        reason = f"{doing} raised {type(error).__name__}{where}: {_first_line(text)}"
-        raise Failure(reason, _hint(text)) from error
-
-
-def _first_line(text: str) -> str:
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= 300 else line[:297] + "..."
+        if os.environ.get("BIOPLAUS_TRACEBACK"):
+            raise
+        files = files_of(plugin)
+        if isinstance(error, BioplausError):
+            reason, cause = f"{doing} raised {type(error).__name__}: {error}", str(error)
+        else:
+            where = place(error, files)
+            reason = f"{doing} raised {type(error).__name__}" + (f" ({where})" if where else "")
+            reason += f": {shown(first_line(error), 300)}"
+            cause = where or reason
+        raise Failure(reason, _hint(str(error)), cause) from error
 
 
 def _hint(text: str) -> str:
     found = [hint for mark, hint in HINTS.items() if mark in text.lower()]
     return found[0] if found else "see the line named; BIOPLAUS_TRACEBACK=1 shows the whole way"
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line that is neither torch's nor the kit's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    kit = str(Path(__file__).parent)
-    own = [f for f in frames if "/torch/" not in f.filename and not f.filename.startswith(kit)]
-    frame = (own or frames)[-1]
-    return f"line {frame.lineno} of {Path(frame.filename).name}"

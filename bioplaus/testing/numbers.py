@@ -21,8 +21,9 @@ from bioplaus.learning.batching import NoiseSource, Rule, stacked_initial, unsta
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Params
 from bioplaus.system.device import PRECISIONS, suitable_threads
+from bioplaus.tasks.data_cache import load_data
 from bioplaus.tasks.dataset import Split
-from bioplaus.tasks.task import Task, TaskData, prepare
+from bioplaus.tasks.task import Task, TaskData, prepare, read_task
 from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
@@ -80,13 +81,26 @@ class Bench:
     splits: Splits
 
 
-def digits_for(rule: Rule) -> Bench:
-    """The first digits task that the rule supports; Skip where there is none."""
-    try:
-        task = choose_task([rule])
-    except UnsupportedError as error:
-        raise Skip(str(error)) from None
-    net, data = task.build_network(), task.load_data()
+def task_to_try(name: str) -> Task:
+    """A task by name or file, with its data at hand; what is wrong with either is raised."""
+    task = read_task(name)
+    load_data(task)
+    return task
+
+
+def digits_for(case: Case) -> Bench:
+    """The task of the case, or the first digits task that the rule supports; Skip for none."""
+    task = case.task
+    if task is None:
+        try:
+            task = choose_task([case.rule])
+        except UnsupportedError as error:
+            raise Skip(str(error)) from None
+    net = task.build_network()
+    reason = case.rule.supports(net)
+    if reason is not None:
+        raise Skip(f"it cannot train on {task.name}: {reason}")
+    data = load_data(task)
 
     def ready(split: Split) -> Split:
         return prepare(split, net.in_shape, data.scale, PRECISIONS["fp32"], CPU)
@@ -113,7 +127,7 @@ def first_batch(bench: Bench) -> Batch:
 def direction(case: Case) -> str:
     """Angles between update and gradient, layer by layer, over ten seeds."""
     rule = case.rule
-    bench = digits_for(rule)
+    bench = digits_for(case)
     net, batch = bench.task.build_network(), first_batch(bench)
     seeds = range(REPLICAS)
     params, state = stacked_initial(rule, net, seeds, torch.float64, CPU)
@@ -145,7 +159,7 @@ def _degrees(cosine: float) -> str:
 def cost(case: Case) -> str:
     """Operations of the first step, in float32 as it runs; backprop's are autograd's."""
     rule = case.rule
-    bench = digits_for(rule)
+    bench = digits_for(case)
     net = bench.task.build_network()
     x, y = (tensor.float() for tensor in first_batch(bench))
     params, state = (
@@ -171,7 +185,7 @@ def counted(work: Callable[..., object], *given: object) -> int:
 @check("digits", "Trained on digits for a few epochs, the loss falls.", "default")
 def digits(case: Case) -> str:
     rule = case.rule
-    bench = digits_for(rule)
+    bench = digits_for(case)
     with suitable_threads(0):
         trainer = _trainer(rule, bench, range(2))
         outcomes = trainer.train()
@@ -187,7 +201,8 @@ def digits(case: Case) -> str:
             curve[-1] < curve[0],
             f"on {bench.task.name} the loss does not fall: {curve[0]:.4f} in the first epoch, "
             f"{curve[-1]:.4f} in epoch {len(curve)}",
-            "is the sign right? Is the learning rate recommended in `optimizer` large enough?",
+            "is the sign right? Is the learning rate recommended in `optimizer` too small, or too "
+            "large; are the units bounded?",
         )
     right = [o.test_accuracy[-1] or 0.0 for o in outcomes]
     mean = 100 * sum(right) / len(right)

@@ -24,7 +24,10 @@ SEEDS = range(10)
 def wide_network(rule: Rule) -> Network:
     """Where a rule's profile can be measured; Skip where it cannot."""
     if not isinstance(rule, LayeredRule):
-        raise Skip("declared only: activities that relax feel every change")
+        raise Skip(
+            "declared, not measured: the measurement needs a rule whose updates start from one "
+            "forward pass, which a LayeredRule promises and a LearningRule does not"
+        )
     reasons = [rule.supports(net) for net in WIDE]
     if None not in reasons:
         raise Skip(f"it supports none of the networks to measure on: {reasons[0]}")

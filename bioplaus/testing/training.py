@@ -13,6 +13,7 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import identical, rel, worst
+from bioplaus.testing.contract import judge_rounding
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
 from bioplaus.training.budget import Budget
@@ -47,9 +48,13 @@ def trainer_for(case: Case, seeds: tuple[int, ...]) -> Trainer:
     return Trainer(rule, case.net, Splits(train, None, test), budget, seeds)
 
 
-def train(case: Case, seeds: tuple[int, ...]) -> dict[int, Trained]:
-    """Every seed after fifty steps."""
+def train(case: Case, seeds: tuple[int, ...], nudged: bool = False) -> dict[int, Trained]:
+    """Every seed after fifty steps; `nudged`: from weights one unit in the last place away."""
     trainer = trainer_for(case, seeds)
+    if nudged:
+        with torch.no_grad():
+            for tensor in trainer.params.values():
+                tensor.mul_(1 + 2**-52)
     assert trainer.steps_per_epoch * trainer.budget.epochs == 50
     outcomes = trainer.train()
     return {
@@ -80,17 +85,34 @@ def replicas(case: Case) -> str:
     diverged = single.outcome.diverged_epoch or among.outcome.diverged_epoch
     hint = "replicas are mixed, or something is kept in the object between steps"
     require(diverged is None, f"training diverged in epoch {diverged}", "lower the learning rate")
-    for name, ours, theirs in (
-        ("parameters", among.outcome.params, single.outcome.params),
-        ("auxiliary parameters", among.aux, single.aux),
-        ("memory", among.memory, single.memory),
-    ):
-        found = worst(ours, theirs)
-        require(found <= CLOSE, f"after 50 steps the {name} differ by {found:.1e}", hint)
-    for metric, curve in single.outcome.metrics.items():
-        found = rel(_numbers(among.outcome.metrics[metric]), _numbers(curve))
-        require(found <= CLOSE, f"the metric {metric} differs by {found:.1e}", hint)
-    return "seed 3 among five, 50 steps"
+    found = differences(among, single)
+    if max(found.values()) <= CLOSE:
+        return "seed 3 among five, 50 steps"
+    # what a change of the starting weights by their last place comes to is nobody's mixing
+    by_rounding = differences(train(case, (3,), nudged=True)[3], single)
+    for name, far in found.items():
+        judge_rounding(by_rounding[name], f"after 50 steps the {name}")
+        require(
+            far <= max(CLOSE, 10 * by_rounding[name]),
+            f"after 50 steps the {name} differ by {far:.1e}, where rounding explains "
+            f"{by_rounding[name]:.1e}",
+            hint,
+        )
+    return f"seed 3 among five, 50 steps: the same to {max(found.values()):.0e}, which is rounding"
+
+
+def differences(ours: Trained, theirs: Trained) -> dict[str, float]:
+    """How far apart two trainings end: parameters, states and every metric's curve."""
+    metrics = theirs.outcome.metrics
+    return {
+        "parameters": worst(ours.outcome.params, theirs.outcome.params),
+        "auxiliary parameters": worst(ours.aux, theirs.aux),
+        "memory": worst(ours.memory, theirs.memory),
+        **{
+            f"metric {name}": rel(_numbers(ours.outcome.metrics[name]), _numbers(curve))
+            for name, curve in metrics.items()
+        },
+    }
 
 
 def _numbers(curve: list[float | None]) -> torch.Tensor:

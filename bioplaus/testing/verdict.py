@@ -8,8 +8,9 @@ from typing import Literal
 
 from bioplaus.learning.batching import Rule
 from bioplaus.network.network import Network
+from bioplaus.tasks.task import Task
 from bioplaus.testing import contract, description, numbers, plausibility, training
-from bioplaus.testing.check import Check, scoped
+from bioplaus.testing.check import Causes, Check, scoped
 from bioplaus.testing.failures import Failure, Skip
 from bioplaus.testing.networks import NETWORKS
 
@@ -39,6 +40,8 @@ class Finding:
     count: int = 1
     """How many cases were looked at."""
     failures: int = 0
+    failure: Failure | None = None
+    """The first."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +92,31 @@ def check_rule(
     networks: Mapping[str, Network] = NETWORKS,
     only: tuple[str, ...] = (),
     observe: Callable[[Check], None] = lambda check: None,
+    task: Task | None = None,
 ) -> Verdict:
     """Every check on a rule, or `only` those named; `observe` is told before each.
 
-    A rule that fails is a failed verdict, never an exception.
+    task: where it is trained, by default the first digits task that it supports. A rule that
+    fails is a failed verdict, never an exception. What only repeats a failure is skipped.
     """
     verdict = Verdict(getattr(cls, "name", repr(cls)), source)
+    causes = Causes()
     for check in CHECKS:
         if only and check.name not in only:
             continue
         observe(check)
-        verdict.findings.append(_find(check, cls, networks))
+        stopped = causes.before(check)
+        found = Finding(check, "skipped", stopped) if stopped else _find(check, cls, networks, task)
+        if found.failure and (again := causes.repeats(check, found.failure)):
+            found = Finding(check, "skipped", again)
+        verdict.findings.append(found)
     return verdict
 
 
-def _find(check: Check, cls: type[Rule], networks: Mapping[str, Network]) -> Finding:
-    looked = scoped(check.scope, cls, networks)
+def _find(
+    check: Check, cls: type[Rule], networks: Mapping[str, Network], task: Task | None
+) -> Finding:
+    looked = scoped(check.scope, cls, networks, task)
     notes: list[str] = []
     skips: list[str] = []
     failures: list[tuple[Failure, str]] = []
@@ -117,7 +129,8 @@ def _find(check: Check, cls: type[Rule], networks: Mapping[str, Network]) -> Fin
             failures.append((failure, case.where))
     if failures:
         first, where = failures[0]
-        return Finding(check, "failed", first.reason, first.hint, where, len(looked), len(failures))
+        counts = len(looked), len(failures)
+        return Finding(check, "failed", first.reason, first.hint, where, *counts, first)
     if skips and not notes:
         return Finding(check, "skipped", skips[0])
     note = notes[0] if notes else ""

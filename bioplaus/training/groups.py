@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
 
-from bioplaus.errors import BioplausError, PluginError
+from bioplaus.errors import BioplausError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.batching import Replica
+from bioplaus.system import blame
 from bioplaus.system.device import PRECISIONS, suitable_threads, use_precision
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import TaskData, TrainingData, prepare
@@ -142,19 +140,7 @@ def prepared(experiment: Experiment, data: TrainingData, device: torch.device) -
     )
 
 
-@contextlib.contextmanager
-def blaming(experiment: Experiment) -> Iterator[None]:
+def blaming(experiment: Experiment) -> AbstractContextManager[None]:
     """Whatever a rule raises as a PluginError with one line."""
     rule, task = experiment.rule, experiment.task
-    try:
-        yield
-    except BioplausError:
-        raise
-    except Exception as error:  # a plugin may raise anything; the other rules go on
-        if os.environ.get("BIOPLAUS_TRACEBACK"):
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise PluginError(
-            f"the rule {rule.name!r} failed on {task.name}: {type(error).__name__}: {error} "
-            f"(line {where.lineno} of {Path(where.filename).name})"
-        ) from error
+    return blame.blaming(f"the rule {rule.name!r} failed on {task.name}", rule)

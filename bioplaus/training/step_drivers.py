@@ -85,7 +85,7 @@ class InPlace(Driver):
             self._sums.zero_()
 
     def _call(self, program: Program) -> None:
-        if not self._capture:
+        if not (self._capture and program.lasting):
             self._advance_in_place(program)
             return
         if program not in self._captured:

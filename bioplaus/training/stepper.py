@@ -25,10 +25,14 @@ from bioplaus.training.operation_count import Work, count, dispatch_saving
 from bioplaus.training.replicas import Replicas
 from bioplaus.training.step_drivers import Direct, Driver, InPlace
 from bioplaus.training.step_function import step_function
-from bioplaus.training.traced_step import Function, Program
+from bioplaus.training.traced_step import Function, Program, Untraced
 
 Compile = Literal["auto", "on", "off"]
 """Whether steps are compiled: where it is likely to repay its time, always, or never."""
+
+
+MOST_VARIANTS = 64
+"""Of a rule that are traced in a training."""
 
 
 class Stepper:
@@ -57,6 +61,10 @@ class Stepper:
         self._compile = compile
         self._steps = budget.epochs * (len(train) // budget.batch_size)
         self._programs: dict[Rule, Program] = {}
+        self._untraced = Untraced(
+            f"`variant` or `adapted` has returned more than {MOST_VARIANTS} objects; make each "
+            "variant once and return the same object again, since each is traced for itself"
+        )
         self._work_before = Work()
         self._driver: Driver = (
             InPlace(self._replicas, self._examples, capture=compile != "off")
@@ -73,9 +81,16 @@ class Stepper:
         if every and number % every == 0:
             self._replicas.refresh(self.gather(index), number)
         rule = self.rule.variant(number)
-        if rule not in self._programs:
+        return self._driver.step(self._program(rule), index, number, sums)
+
+    def _program(self, rule: Rule) -> Program:
+        """The rule's step as a program, traced once; beyond `MOST_VARIANTS` of them, one that
+        traces and keeps nothing: a rule that makes a new object for each step ends there."""
+        if rule not in self._programs and len(self._programs) < MOST_VARIANTS:
             self._programs[rule] = Program(self._function(rule), self._worth_compiling)
-        return self._driver.step(self._programs[rule], index, number, sums)
+        if rule in self._programs:
+            return self._programs[rule]
+        return self._untraced.of(self._function(rule))
 
     @property
     def params(self) -> Params:
@@ -104,7 +119,7 @@ class Stepper:
     @property
     def programs(self) -> list[Program]:
         """Of the rule's variants so far, the first step's first."""
-        return list(self._programs.values())
+        return [*self._programs.values(), *[self._untraced] * bool(self._untraced.calls)]
 
     @property
     def work(self) -> Work:

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import platformdirs
 from torch import Tensor
@@ -36,6 +36,9 @@ class Program:
 
     `how` says what became of it at the first call; `why` says why not what was asked for.
     """
+
+    lasting: ClassVar[bool] = True
+    """Whether it is the same at every call, so that a call can be recorded and replayed."""
 
     def __init__(self, function: Function, compiled: Callable[[GraphModule], bool]) -> None:
         self._function = function
@@ -82,6 +85,22 @@ class Program:
     def _as_it_is(self, *tensors: Tensor) -> Sequence[Tensor]:
         outputs, self.names = self._function(*tensors)
         return outputs
+
+
+class Untraced(Program):
+    """Runs one function after the other as they are, and keeps none of them."""
+
+    lasting = False
+
+    def __init__(self, why: str) -> None:
+        super().__init__(lambda: ([], ()), lambda graph: False)
+        self._run = self._as_it_is
+        self.why = why
+
+    def of(self, function: Function) -> Untraced:
+        """Itself, to run that function next."""
+        self._function = function
+        return self
 
 
 def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, tuple[str, ...]]:

@@ -78,7 +78,11 @@ def test_check_prints_a_verdict_and_its_exit_status(file: Path) -> None:
 
 BROKEN: list[tuple[str, Callable[[str], str], str]] = [
     ("syntax.py", lambda text: text + "\ndef (", r"does not run: SyntaxError: .*\(line \d+\)"),
-    ("missing.py", lambda text: "import no_such_thing\n", r"No module named .*\(line 1\)"),
+    (
+        "missing.py",
+        lambda text: "import no_such_thing\n",
+        r"No module named .*\(line 1 of missing.py\)",
+    ),
     ("empty.py", lambda text: "", "defines no learning rule: derive a class from"),
     ("plugin.txt", lambda text: text, "is not a Python file"),
     ("taken.py", lambda text: text.replace('"my-rule"', '"backprop"'), "choose another name"),

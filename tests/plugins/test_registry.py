@@ -73,10 +73,22 @@ def test_a_plugin_must_bear_its_own_name(site: Path) -> None:
         registry.load("rule", "misnamed")
 
 
-def test_two_plugins_of_one_name_are_an_error_that_names_both(site: Path) -> None:
+def test_a_name_of_bioplaus_stays_its_own_and_the_other_is_named(site: Path) -> None:
     install(site, "again", "", "backprop = again:Rule", "bioplaus.rules")
-    with pytest.raises(PluginError, match=r"'backprop'.*bioplaus.rules.backprop"):
-        registry.names("rule")
+    assert registry.load("rule", "backprop").__module__ == "bioplaus.rules.backprop"
+    (line,) = registry.problems()
+    assert "again 1.0 has a rule 'backprop', which is the name of one from bioplaus" in line
+
+
+def test_a_name_of_two_strangers_is_nobodys_and_both_are_named(site: Path) -> None:
+    install(
+        site, "first", 'class Rule:\n    name = "mine"\n', "mine = first:Rule", "bioplaus.rules"
+    )
+    install(site, "second", "", "mine = second:Rule", "bioplaus.rules")
+    assert "mine" in registry.names("rule")
+    with pytest.raises(PluginError, match=r"two plugins are called 'mine'.*first:Rule.*second"):
+        registry.load("rule", "mine")
+    assert len(registry.problems()) == 1
 
 
 def test_an_unknown_name_gets_the_closest() -> None:

@@ -1,0 +1,59 @@
+"""Rules by name, held to what must be true of one before it is asked to train."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from bioplaus.errors import PluginError, shown
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.profile import Citation, Plausibility, Published
+from bioplaus.learning.rule import LearningRule, RuleConfig
+from bioplaus.plugins import registry
+from bioplaus.system.blame import blaming
+
+
+def rule_class(name: str) -> type[Rule]:
+    """The class of that name.
+
+    Raises UnknownNameError; PluginError where it does not load, or what it says of itself
+    is not of the kind that it must be.
+    """
+    plugin = registry.find("rule", name)
+    cls = plugin.load()
+    if wrong := _fault(cls):
+        raise PluginError(f"{plugin.title}: {wrong}")
+    found: type[Rule] = cls
+    return found
+
+
+def check_profile(rule: Rule) -> None:
+    """PluginError unless the rule as configured says what it asks of a brain."""
+    with blaming(f"the rule {rule.name!r} cannot say its `plausibility`", rule):
+        declared: Any = rule.plausibility
+    if not isinstance(declared, Plausibility):
+        raise PluginError(
+            f"the rule {rule.name!r}: `plausibility` is {shown(repr(declared), 60)}; make it a "
+            "@property that returns Plausibility(...)"
+        )
+
+
+def _fault(cls: Any) -> str | None:
+    """What is wrong with a class, and what to do; None for nothing."""
+    if not inspect.isclass(cls) or not issubclass(cls, LearningRule):
+        return "derive its class from bioplaus.LayeredRule or bioplaus.LearningRule"
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        return f"it lacks {', '.join(missing)}: define {'it' if len(missing) == 1 else 'them'}"
+    if not inspect.isclass(cls.Config) or not issubclass(cls.Config, RuleConfig):
+        return "`Config` must be a class derived from bioplaus.RuleConfig"
+    required = [name for name, field in cls.Config.model_fields.items() if field.is_required()]
+    if required:
+        return f"the option {required[0]} has no default: {required[0]}: float = Field(0.1, ...)"
+    if not isinstance(cls.version, int) or isinstance(cls.version, bool) or cls.version < 1:
+        return f"`version` is {shown(repr(cls.version), 60)}, not a whole number from 1"
+    if not isinstance(getattr(cls, "citation", None), Citation):
+        return "it has no `citation`: citation = Citation(authors=..., title=..., year=..., ...)"
+    if not all(isinstance(item, Published) for item in cls.published):
+        return "`published` holds what is no bioplaus.Published"
+    return None
