@@ -10,7 +10,7 @@ import click
 
 from bioplaus.cli.check import add_files, plugin_option
 from bioplaus.cli.words import count
-from bioplaus.errors import BioplausError, RecordError
+from bioplaus.errors import BioplausError, PluginError, RecordError
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.reruns import Rerun
@@ -60,7 +60,10 @@ def verify(
     bioplaus verify results --sample 5
     bioplaus verify theirs --plugin their_rule.py
     """
-    add_files(plugins)
+    broken: list[str] = []
+    add_files(plugins, broken)
+    if broken:
+        raise PluginError("; ".join(broken))
     from rich.console import Console
 
     with Console(stderr=True).status("Loading torch ..."):

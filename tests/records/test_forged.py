@@ -13,9 +13,9 @@ from click.testing import CliRunner
 import bioplaus
 from bioplaus.cli import main
 from bioplaus.records.store import Store
-from tests.conftest import TINY
 from tests.helpers.forged import Content, contents, each, first, forge, write
-from tests.records.test_sharing import make_tuning
+from tests.helpers.tiny import TINY
+from tests.helpers.tunings import make_tuning
 
 Change = Callable[[list[Content]], list[Content]]
 TEST = 360
