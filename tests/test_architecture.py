@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -243,3 +244,34 @@ def test_a_package_says_what_it_holds() -> None:
         assert ast.get_docstring(ast.parse(text)), file
         if file.parent.name != "bioplaus":
             assert len(text.splitlines()) <= 60, file
+
+
+def documented() -> dict[str, tuple[frozenset[str], int]]:
+    """Of docs/design.md's table: each package, what it may import and its lines."""
+    found = {}
+    for line in (REPOSITORY / "docs/design.md").read_text(encoding="utf-8").splitlines():
+        if len(cells := line.strip("| ").split(" | ")) == 4 and cells[0].startswith("`"):
+            name, words = cells[0].strip("`"), cells[2]
+            up_to = re.match(r"up to `(\w+)`", words)
+            allowed = set(re.findall(r"`([\w.]+)`", words)) | {name}
+            allowed |= _up_to(up_to[1]) if up_to else frozenset()
+            found[name] = (frozenset(allowed), int(cells[3].replace(",", "")))
+    return found
+
+
+def test_the_table_of_the_design_is_the_dict_above() -> None:
+    described = {name: allowed for name, (allowed, _) in documented().items()}
+    for name in ALLOWED.keys() - {""}:
+        assert name in described, f"docs/design.md has no row for {name}"
+        assert described[name] == ALLOWED[name] | {name}, name
+    assert described.keys() <= ALLOWED.keys()
+
+
+def test_its_lines_are_about_right() -> None:
+    lines: dict[str, int] = {}
+    for module, file in sources(REPOSITORY).items():
+        text = (REPOSITORY / file).read_text(encoding="utf-8")
+        package = package_of(module)
+        lines[package] = lines.get(package, 0) + len(text.splitlines())
+    for name, (_, stated) in documented().items():
+        assert 1 / 2 <= (stated + 50) / (lines[name] + 50) <= 2, (name, lines[name])

@@ -20,6 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+LOOPED_ON = frozenset({"cpu"})
+"""Kinds of device on which replicas are taken one by one."""
+
 _conv2d_weight: Callable[..., Tensor] = conv2d_weight
 
 
@@ -41,16 +44,12 @@ def conv_weight_grad(h: Tensor, d: Tensor, kernel: int, stride: int, padding: in
     return result
 
 
-def _one_by_one(device: torch.device) -> bool:
-    return device.type == "cpu"
-
-
 class _Replicated(torch.autograd.Function):
     """An operator on two tensors and a static geometry, with a vmap rule of its own."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-        if not _one_by_one(args[0].device):
+        if args[0].device.type not in LOOPED_ON:
             batched: Tensor = torch.vmap(cls.forward, in_dims)(*args)
             return batched, 0
         paired = list(zip(args, in_dims, strict=True))

@@ -22,9 +22,9 @@ from torch import Tensor
 from bioplaus.records.schema import digest
 
 PREFIX = ".checkpoint-"
-_SHARE = 0.05
+SHARE = 0.05
 """Of the time, at most, to be spent on writing checkpoints."""
-_WITHIN_EPOCH_SECONDS = 60.0
+WITHIN_EPOCH_SECONDS = 60.0
 """Between checkpoints in the middle of an epoch; at the end of one there is no such wait."""
 _CHECKSUM_BYTES = 32
 
@@ -50,7 +50,7 @@ class Checkpoints:
     def due(self, epoch_ended: bool) -> bool:
         """Whether to write one now."""
         passed = time.monotonic() - self._last
-        return passed >= (self._wait if epoch_ended else max(self._wait, _WITHIN_EPOCH_SECONDS))
+        return passed >= (self._wait if epoch_ended else max(self._wait, WITHIN_EPOCH_SECONDS))
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Write one, and remove all but the one before it; what goes wrong is a `problem`.
@@ -67,7 +67,7 @@ class Checkpoints:
             self._temporary.unlink(missing_ok=True)
             self.problem = f"no checkpoint could be written to {self._folder}: {error.strerror}"
         self._last = time.monotonic()
-        self._wait = (self._last - start) / _SHARE
+        self._wait = (self._last - start) / SHARE
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         buffer = io.BytesIO()

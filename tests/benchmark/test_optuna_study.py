@@ -98,45 +98,17 @@ def test_any_optuna_storage_will_do(tmp_path: Path) -> None:
         study("nosuch://here")
 
 
-def test_half_a_line_in_the_journal_does_no_harm(tmp_path: Path) -> None:
-    whole = finish(lambda: study(tmp_path / "a.journal"))
-    made = study(tmp_path / "b.journal")
-    for number, settings in made.next_wave()[:4]:
-        made.tell(score(number, settings))
-    with (tmp_path / "b.journal").open("a") as file:
-        file.write('{"op_code": 6, "worker')
-    assert finish(lambda: study(tmp_path / "b.journal")) == whole
+@pytest.mark.parametrize("part", range(4))
+def test_a_kill_after_any_line_of_the_journal_changes_no_trial(tmp_path: Path, part: int) -> None:
+    """The journal only grows: between two parameters of a trial too, what is there is a start.
 
-
-def test_a_trial_whose_parameters_were_half_chosen_is_completed_the_same(tmp_path: Path) -> None:
-    """As after a kill between two parameters, in the first wave and in a later one."""
-    from bioplaus.benchmark.optuna_study import FIRST_WAVE, Study
-    from bioplaus.learning.search_space import LogUniform, Uniform
-
-    space = {"optimizer.lr": LogUniform(1e-4, 1e-2), "ortho": Uniform(0.0, 1.0)}
-    start = {"optimizer.lr": 1e-3, "ortho": 0.1}
-
-    def opened(name: str) -> Study:
-        return Study("key", space, start, FIRST_WAVE + 2, tmp_path / name)
-
-    def finish(study: Study, wave: list[tuple[int, dict[str, object]]]) -> None:
-        for number, settings in wave:
-            accuracy = 0.1 + 0.05 * number
-            study.tell(finished_trial(number, settings, [accuracy]))
-
-    whole = opened("whole")
-    first = whole.next_wave()
-    finish(whole, first)
-    later = whole.next_wave()
-    assert len(first) == FIRST_WAVE and len(later) == 2
-
-    broken = opened("broken")
-    broken._study.ask()  # its parameters are not asked for
-    half = broken._study.ask()
-    half._suggest("optimizer.lr", broken._distributions["optimizer.lr"])
-    broken = opened("broken")
-    assert broken.next_wave() == first
-    finish(broken, first)
-    broken._study.ask()
-    broken = opened("broken")
-    assert broken.next_wave() == later
+    Half a line is what a write that was cut off leaves.
+    """
+    storage = tmp_path / "whole.journal"
+    whole = finish(lambda: study(storage, trials=12))
+    lines = storage.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 12 * (2 + len(SPACE)), "a line for each trial, its parameters, its end"
+    for count in range(1 + part, len(lines), 4):
+        killed = tmp_path / f"{count}.journal"
+        killed.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
+        assert finish(lambda path=killed: study(path, trials=12)) == whole  # type: ignore[misc]

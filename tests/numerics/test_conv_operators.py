@@ -34,7 +34,7 @@ def operands(geometry: tuple[int, int, int], count: int, seed: int = 0) -> dict[
     }
 
 
-@pytest.mark.parametrize("one_by_one", [True, False], ids=["looped", "grouped"])
+@pytest.mark.parametrize("looped_on", [{"cpu"}, set()], ids=["looped", "grouped"])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("name", ["conv", "adjoint", "weight_grad"])
@@ -42,10 +42,10 @@ def test_batched_operators_equal_one_replica_at_a_time(
     name: str,
     geometry: tuple[int, int, int],
     count: int,
-    one_by_one: bool,
+    looped_on: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(convolution, "_one_by_one", lambda device: one_by_one)
+    monkeypatch.setattr(convolution, "LOOPED_ON", looped_on)
     operator, names = operators(geometry)[name]
     stacked = operands(geometry, count)
     a, b = (stacked[n] for n in names)

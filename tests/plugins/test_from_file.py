@@ -43,7 +43,7 @@ def test_a_rule_from_a_file_runs_and_its_record_says_so(
     again = call(*run)
     assert "1 record of 1 already in" in again.stderr
     # an edited file is another rule: nothing old is taken for its result
-    file.write_text(file.read_text().replace("error / 2", "error / 3"))
+    file.write_text(file.read_text().replace("(l, d) / 2", "(l, d) / 3"))
     changed = call(*run)
     assert "already in" not in changed.stderr
     assert len(records(tmp_path / "r")) == 2
@@ -67,7 +67,7 @@ def test_check_prints_a_verdict_and_its_exit_status(file: Path) -> None:
     assert good.exit_code == 0, good.output
     assert "# my-rule: passed" in good.stdout and "2 passed, 0 failed" in good.stdout
     text = file.read_text()
-    file.write_text(text.replace("error = fwd.error", "error = -fwd.error"))
+    file.write_text(text.replace("(fwd, transport)", "(fwd._replace(error=-fwd.error), transport)"))
     bad = call("check", "my-rule", "--plugin", str(file), "--only", "direction")
     assert bad.exit_code == 1
     assert "# my-rule: failed" in bad.stdout and "Hint: updates are in gradient sign" in bad.stdout

@@ -11,6 +11,7 @@ from bioplaus.records import index as index_module
 from bioplaus.records import store as store_module
 from bioplaus.records.rule_card import rule_card
 from bioplaus.records.store import Store
+from tests.helpers.opened import reads_heard
 from tests.helpers.records import make_record
 from tests.helpers.tunings import make_tuning
 
@@ -36,8 +37,9 @@ def test_an_index_changes_nothing_but_the_time(
     many: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = many.read_all(), many.read_all()
-    monkeypatch.setattr(store_module, "read_record", None)
-    third = many.read_all()
+    with reads_heard() as heard:
+        third = many.read_all()
+    assert not [path for path in heard.records() if path.name.startswith("seed-")]
     assert first == second == third
     assert [r.to_json() for r in third.records] == [r.to_json() for r in first.records]
     monkeypatch.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -21,7 +22,7 @@ from bioplaus.records.store import Store
 from bioplaus.running.run import Results, run_experiments
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.training import checkpoint
-from bioplaus.training.checkpoint import Checkpoints, Tensors
+from bioplaus.training.checkpoint import PREFIX
 from bioplaus.training.execution import Execution
 
 SEEDS = [0, 3]
@@ -97,8 +98,8 @@ def test_a_compiled_run_resumes_to_the_same_bits(
 def child_run(rule: str, task: Path, store: Path) -> None:
     """A run in a process of its own, checkpoints being written all the time."""
     torch.set_num_threads(1)
-    checkpoint._WITHIN_EPOCH_SECONDS = 0.0
-    checkpoint._SHARE = 1.0
+    checkpoint.WITHIN_EPOCH_SECONDS = 0.0
+    checkpoint.SHARE = 1.0
     assert not run(rule, task, store).problems
 
 
@@ -135,10 +136,14 @@ def test_killed_at_random_moments_it_ends_the_same(
 def test_a_folder_that_takes_no_checkpoint_stops_no_training(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Checkpoints, tensors: Tensors) -> None:
-        raise OSError(28, "No space left on device")
+    real = os.replace
 
-    monkeypatch.setattr(Checkpoints, "_write", full)
+    def full(source: object, target: object) -> None:
+        if PREFIX in str(target):
+            raise OSError(28, "No space left on device")
+        real(source, target)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "replace", full)
     done = run("backprop", tiny, tmp_path / "r")
     assert len(done.records) == 2
     (note,) = done.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from bioplaus.training import checkpoint
 from bioplaus.training.checkpoint import Checkpoints, Tensors, read
 
 
@@ -67,10 +67,10 @@ def test_writing_takes_a_small_share_of_the_time(
 ) -> None:
     """A write of one second: none at the end of an epoch for 20 s, none within one for 60 s."""
     now = [0.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     checkpoints = Checkpoints(tmp_path, {})
     assert checkpoints.due(epoch_ended=True) and not checkpoints.due(epoch_ended=False)
-    monkeypatch.setattr(checkpoints, "_write", lambda tensors: now.__setitem__(0, now[0] + 1.0))
+    monkeypatch.setattr(os, "fsync", lambda file: now.__setitem__(0, now[0] + 1.0))
     checkpoints.save(at(1))
     for passed, ended, within in ((19.9, False, False), (20.1, True, False), (60.1, True, True)):
         now[0] = 1.0 + passed
