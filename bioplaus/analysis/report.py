@@ -9,7 +9,20 @@ from bioplaus.records.schema import ResultSet
 
 
 class Report(ABC):
-    """A format for results, found through the entry points `bioplaus.reports`."""
+    """A format for results, found through the entry points `bioplaus.reports`.
+
+    Example:
+
+        >>> from bioplaus import Report
+        >>> from bioplaus.records.schema import ResultSet
+        >>> class Rules(Report):
+        ...     name = "rules"
+        ...
+        ...     def render(self, results, width=None):
+        ...         return ", ".join(sorted({r.rule for r in results.records})) or "no records"
+        >>> Rules().render(ResultSet([]))
+        'no records'
+    """
 
     name: ClassVar[str]
     for_terminals: ClassVar[bool] = True

@@ -258,7 +258,32 @@ class ForwardPass(NamedTuple):
 class LayeredRule(LearningRule[C]):
     """Rules that differ from backprop only in the post-synaptic vectors d_l.
 
-    Every layer learns from the batch means of d_l h_{l-1}^T and d_l.
+    Every layer learns from the batch means of d_l h_{l-1}^T and d_l. They are in gradient
+    sign, as torch has it: an optimizer subtracts them. Papers that write W += eta d h^T mean -d.
+
+    Example:
+
+        >>> import torch
+        >>> from bioplaus import Batch, LayeredRule, Network, Plausibility, RuleConfig, Stream
+        >>> from bioplaus import adjoint_transport, backward_sweep
+        >>> from bioplaus.network.layer import Dense
+        >>> from bioplaus.network.losses import get_loss
+        >>> class MyBackprop(LayeredRule[RuleConfig]):
+        ...     name = "my-backprop"
+        ...     plausibility = Plausibility(
+        ...         weight_transport="transpose", phases="one backward pass",
+        ...         update_locking=True, backward_locking=True, local=False,
+        ...         needs_derivative="transport", signed_errors="yes",
+        ...     )
+        ...
+        ...     def deltas(self, fwd):
+        ...         return backward_sweep(fwd, adjoint_transport(fwd, fwd.params))
+        >>> rule, net = MyBackprop.configured(), Network((Dense(3, 2),), get_loss("mse"), classes=2)
+        >>> params = net.init(Stream(0))
+        >>> batch = Batch(torch.eye(3).double(), torch.zeros(3, 2).double())
+        >>> update = rule.update(net, params, rule.init_state(net, params, Stream(1)), batch, {})
+        >>> torch.allclose(update.grads["1.weight"], params["1.weight"] / 3)  # the mean of W x x^T
+        True
     """
 
     @abstractmethod

@@ -83,6 +83,13 @@ class Around:
 
     The default of a learning rate depends on rule, network and task: this is a `LogUniform`
     once it is known. `most` bounds it from above, where an option has a limit.
+
+    Example:
+
+        >>> from bioplaus import LEARNING_RATE, Around
+        >>> space = {"optimizer.lr": LEARNING_RATE, "gain": Around(0.5, most=2.0)}
+        >>> print(space["gain"].of(1.0))
+        log-uniform from 0.316228 to 2
     """
 
     decades: float

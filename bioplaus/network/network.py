@@ -21,6 +21,22 @@ class Network:
 
     Parameters are named as in the equations, "1.weight" to "L.bias"; state that
     mirrors them (feedback weights, say) uses the same names. Code counts from 0.
+
+    Example:
+
+        >>> import torch
+        >>> from bioplaus import Network, Stream
+        >>> from bioplaus.network.layer import Dense
+        >>> from bioplaus.network.losses import get_loss
+        >>> net = Network((Dense(3, 4), Dense(4, 2)), get_loss("mse"), classes=2)
+        >>> params = net.init(Stream(0))
+        >>> {name: tuple(p.shape) for name, p in params.items()}
+        {'1.weight': (4, 3), '1.bias': (4,), '2.weight': (2, 4), '2.bias': (2,)}
+        >>> trace = net.forward(params, torch.ones(5, 3, dtype=torch.float64))
+        >>> tuple(trace[-1].output.shape)
+        (5, 2)
+        >>> list(net.at(params, 0))
+        ['weight', 'bias']
     """
 
     layers: tuple[Layer, ...]

@@ -88,6 +88,15 @@ class Stream:
 
     Two draws from one stream are the same numbers: give each use a name of its own
     with `stream.at("feedback", layer)`.
+
+    Example:
+
+        >>> from bioplaus import Stream
+        >>> noise = Stream(3).at("noise", 1)
+        >>> noise.normal((2,)).equal(noise.normal((2,)))
+        True
+        >>> noise.normal((2,)).equal(Stream(3).at("noise", 2).normal((2,)))
+        False
     """
 
     seed: int

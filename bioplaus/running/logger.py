@@ -19,6 +19,25 @@ class Logger(ABC):
 
     Made once for a command. A logger imports what it needs in its constructor, and raises a
     BioplausError that says what to install where that is missing.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from bioplaus import Logger
+        >>> class Printed(Logger):
+        ...     name = "printed"
+        ...     where = "on the terminal"
+        ...
+        ...     def __init__(self, folder):
+        ...         pass
+        ...
+        ...     def epoch(self, experiment, epoch, means):
+        ...         print(epoch, means)
+        ...
+        ...     def record(self, record):
+        ...         print(record.rule, record.seed, record.test_accuracy)
+        >>> Printed(Path("logs")).epoch(None, 1, {"loss": 0.5})
+        1 {'loss': 0.5}
     """
 
     name: ClassVar[str]

@@ -80,6 +80,21 @@ class Dataset(ABC):
 
     The two splits load separately, so that whoever must not see the test data
     never has them in memory.
+
+    Example:
+
+        >>> import torch
+        >>> from bioplaus import Dataset, Split
+        >>> class Parity(Dataset):
+        ...     name = "parity"
+        ...     shape = (1,)
+        ...     classes = 2
+        ...
+        ...     def load(self, split):
+        ...         x = torch.arange(80 if split == "train" else 20)
+        ...         return Split(x[:, None].double(), x % 2)
+        >>> len(Parity().load("test"))
+        20
     """
 
     name: ClassVar[str]

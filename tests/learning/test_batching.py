@@ -21,7 +21,7 @@ from tests.helpers.networks import EXACT, autograd_grads, get_rule, noise_for, r
 RULES = {"backprop": {}, "feedback-alignment": {}, "predictive-coding": {"steps": 3}}
 
 
-@pytest.mark.parametrize("examples", [5, 800], ids=["together", "one by one"])
+@pytest.mark.parametrize("examples", [5, 600], ids=["together", "one by one"])
 @pytest.mark.parametrize("name", RULES)
 def test_replicas_together_equal_each_alone_and_the_step_can_be_traced(
     name: str, examples: int
