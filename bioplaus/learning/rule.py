@@ -29,7 +29,7 @@ from bioplaus.network.shapes import Below, Outputs, Targets
 from bioplaus.numerics.random_streams import Stream
 
 RESERVED_OPTIONS = frozenset(
-    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
+    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y", "plugin"}
 )
 """What `backward`, `Learner` and `alignment` mean something else by."""
 
