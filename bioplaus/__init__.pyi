@@ -1,8 +1,14 @@
 from . import nn as nn
 from .analysis.report import Report as Report
-from .api import get_rule as get_rule
-from .api import list_rules as list_rules
-from .api import run as run
+from .api.results import compare as compare
+from .api.results import load_curves as load_curves
+from .api.results import load_results as load_results
+from .api.results import report as report
+from .api.rules import get_rule as get_rule
+from .api.rules import list_rules as list_rules
+from .api.training import bench as bench
+from .api.training import run as run
+from .api.training import tune as tune
 from .errors import BioplausError as BioplausError
 from .errors import DataError as DataError
 from .learning.optimizers import OptimizerSpec as OptimizerSpec

@@ -41,7 +41,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "testing": _up_to("training") | {"testing"},
     "nn": frozenset({"network"}),
     "scaffold": frozenset({"errors", "plugins", "tasks"}),
-    "api": _up_to("running"),
+    "api": _up_to("benchmark") | {"analysis", "api"},
     "tasks": _up_to("tasks"),
     "suites": frozenset({"errors"}),
     "templates": frozenset(),

@@ -30,7 +30,7 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.blame import blaming
 
 RESERVED_OPTIONS = frozenset(
-    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y"}
+    {"rule", "loss", "state", "seed", "model", "optimizer", "input_shape", "x", "y", "plugin"}
 )
 """What `backward`, `Learner` and `alignment` mean something else by."""
 

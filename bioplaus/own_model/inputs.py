@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bioplaus.errors import ConfigError, ModelError, PluginError, UnknownNameError, shown
+from bioplaus.errors import ConfigError, ModelError, UnknownNameError, shown
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.rule import Batch, LearningRule
 from bioplaus.network.layer import Shape
 from bioplaus.network.losses import LOSSES, Loss, get_loss
 from bioplaus.own_model.own_network import OwnNetwork
 from bioplaus.own_model.read_modules import told_shape
-from bioplaus.plugins import registry
 from bioplaus.plugins.from_file import add_rules
+from bioplaus.plugins.rules import check_rule_class, rule_class
 
 RuleLike = str | type[LearningRule[Any]] | LearningRule[Any]
 """A rule's name, its class, or a rule as configured."""
@@ -51,7 +51,7 @@ def chosen_rule(
         add_rules(str(plugin))
     options = dict(options or {})
     if isinstance(rule, str):
-        cls: type[Rule] = registry.load("rule", rule)
+        cls: type[Rule] = rule_class(rule)
     elif isinstance(rule, type) and issubclass(rule, LearningRule):
         cls = rule
     elif isinstance(rule, LearningRule):
@@ -60,7 +60,7 @@ def chosen_rule(
         raise ConfigError(
             f"rule is a name such as 'backprop', a rule's class or a rule, not {_named(rule)}"
         )
-    _check_class(cls)
+    check_rule_class(cls)
     try:
         return cls.configured(options)
     except UnknownNameError as error:
@@ -70,14 +70,6 @@ def chosen_rule(
                 "optimizer=bioplaus.OptimizerSpec(name='adam', lr=0.001)"
             ) from None
         raise
-
-
-def _check_class(cls: type[Rule]) -> None:
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
-    if missing:
-        raise PluginError(f"the rule class {cls.__name__} lacks {', '.join(missing)}: define them")
-    if not isinstance(getattr(cls, "name", None), str):
-        raise PluginError(f"the rule class {cls.__name__} has no name: name = 'my-rule'")
 
 
 def chosen_loss(loss: object) -> Loss:
@@ -177,7 +169,7 @@ def _misplaced(x: Shape, shape: Shape) -> str:
         return ": it has no axis of channels; x[:, None]"
     if len(x) == 2 and x[1] == prod(shape):
         return f": x.reshape(-1, {', '.join(map(str, shape))})"
-    return ""
+    return f": give x as (N, {', '.join(map(str, shape))})"
 
 
 def batch_of(x: object, y: object, own: OwnNetwork) -> Batch:
@@ -226,7 +218,7 @@ def _tensor(value: object, name: str) -> Tensor:
         try:
             value = torch.from_numpy(np.ascontiguousarray(value).copy())
         except TypeError:
-            raise ModelError(f"{name} is an array of {value.dtype}, no numbers") from None
+            raise ModelError(f"{name} is an array of {value.dtype}, not of numbers") from None
     if not isinstance(value, Tensor):
         hint = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else f"torch.tensor({name})"
         raise ModelError(f"{name} is a tensor or a numpy array, not {_named(value)}: {hint}")

@@ -58,7 +58,11 @@ def _flatten(module: nn.Flatten, shape: Shape, first: bool) -> Layer:
 def _conv(module: nn.Conv2d, shape: Shape, first: bool) -> Layer:
     _plain(module, groups=1, dilation=1, padding_mode="zeros")
     if len(shape) == 3 and shape[0] != module.in_channels:
-        raise ConfigError(f"it reads {module.in_channels} channels, but gets the shape {shape}")
+        last = shape[2] == module.in_channels
+        hint = ": are its channels last? x.permute(0, 3, 1, 2)" if last else ""
+        raise ConfigError(
+            f"it reads {module.in_channels} channels, but gets the shape {shape}{hint}"
+        )
     kernel = _square(module, "kernel_size")
     check_sizes(module, weight=(module.out_channels, module.in_channels, kernel, kernel))
     return Conv2d(

@@ -20,11 +20,16 @@ def rule_class(name: str) -> type[Rule]:
     is not of the kind that it must be.
     """
     plugin = registry.find("rule", name)
-    cls = plugin.load()
+    cls: type[Rule] = plugin.load()
+    check_rule_class(cls, plugin.title)
+    return cls
+
+
+def check_rule_class(cls: Any, title: str = "") -> None:
+    """PluginError where a class is no whole rule; title: what messages call it."""
+    title = title or f"the rule class {getattr(cls, '__name__', cls)}"
     if wrong := _fault(cls):
-        raise PluginError(f"{plugin.title}: {wrong}")
-    found: type[Rule] = cls
-    return found
+        raise PluginError(f"{title}: {wrong}")
 
 
 def check_profile(rule: Rule) -> None:
@@ -42,6 +47,8 @@ def _fault(cls: Any) -> str | None:
     """What is wrong with a class, and what to do; None for nothing."""
     if not inspect.isclass(cls) or not issubclass(cls, LearningRule):
         return "derive its class from bioplaus.LayeredRule or bioplaus.LearningRule"
+    if not isinstance(getattr(cls, "name", None), str):
+        return "it has no name: name = 'my-rule'"
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         return f"it lacks {', '.join(missing)}: define {'it' if len(missing) == 1 else 'them'}"

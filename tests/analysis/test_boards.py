@@ -123,7 +123,7 @@ def test_unknown_and_apart() -> None:
 
 def test_backprop_against_itself_on_other_seeds(tmp_path: Path) -> None:
     """Trained for real: two identical rules with disjoint seeds are one tie group."""
-    from bioplaus.api import run
+    from bioplaus.api.training import run
 
     run("backprop", "digits-square", range(10), epochs=2, results=tmp_path)
     records = Store(tmp_path).read_all().records

@@ -1,0 +1,155 @@
+"""What a results folder holds, as data frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bioplaus.api.arguments import PathLike, chosen_path, names_of
+from bioplaus.errors import RecordError
+from bioplaus.plugins import registry
+
+if TYPE_CHECKING:
+    import pandas
+
+    from bioplaus.records.schema import ResultSet
+
+_SUMMARY = "json"
+"""The report that a data frame of means is read from."""
+
+
+def load_results(
+    results: PathLike = "results",
+    *,
+    rule: str | Iterable[str] | None = None,
+    task: str | Iterable[str] | None = None,
+) -> pandas.DataFrame:
+    """All records of a folder, one row per rule, configuration, task and seed.
+
+    rule, task: only these. Columns: as `run`'s. `frame.attrs["problems"]` lists the files that
+    could not be read, and the cells that failed. Raises RecordError where there is no record.
+
+        frame = bioplaus.load_results("results", task="digits-mlp")
+    """
+    import pandas
+
+    from bioplaus.records.schema import to_rows
+
+    found = _read(results, rule, task)
+    frame = pandas.DataFrame(to_rows(found.records))
+    frame.attrs["problems"] = _problems(found)
+    return frame
+
+
+def load_curves(
+    results: PathLike = "results",
+    *,
+    rule: str | Iterable[str] | None = None,
+    task: str | Iterable[str] | None = None,
+) -> pandas.DataFrame:
+    """The curves of all records of a folder, one row per record and epoch.
+
+    rule, task: only these. Columns: task, rule, config, seed, epoch (from 1),
+    test_accuracy, validation_accuracy, and one for each metric of the rules, "loss" always.
+    Raises RecordError where there is no record.
+
+        curves = bioplaus.load_curves("results", task="digits-mlp")
+        curves.pivot_table(index="epoch", columns="rule", values="test_accuracy").plot()
+    """
+    import pandas
+
+    found = _read(results, rule, task)
+    frames = []
+    for record in found.records:
+        curves = record.curves
+        columns = {
+            "test_accuracy": curves.test_accuracy,
+            "validation_accuracy": curves.validation_accuracy,
+            **curves.metrics,
+        }
+        frame = pandas.DataFrame({name: pandas.Series(v) for name, v in columns.items()})
+        frame.insert(0, "epoch", range(1, len(frame) + 1))
+        for name, value in (
+            ("seed", record.seed), ("config", record.label), ("rule", record.rule),
+            ("task", record.task),
+        ):  # fmt: skip
+            frame.insert(0, name, value)
+        frames.append(frame)
+    curves_of_all = pandas.concat(frames, ignore_index=True)
+    curves_of_all.attrs["problems"] = _problems(found)
+    return curves_of_all
+
+
+def report(
+    results: PathLike = "results",
+    *,
+    rule: str | Iterable[str] | None = None,
+    task: str | Iterable[str] | None = None,
+) -> pandas.DataFrame:
+    """A folder's means and deviations over seeds, one row per rule, configuration and task.
+
+    rule, task: only these. Columns: those of `bioplaus report --format json`, among them task,
+    rule, config, seeds, diverged, test_accuracy and test_accuracy_std; accuracies are fractions.
+    `frame.attrs["problems"]` as for `load_results`. Raises RecordError where there is no record.
+
+        bioplaus.report("results", task="digits-mlp")[["rule", "test_accuracy"]]
+    """
+    import pandas
+
+    found = _read(results, rule, task)
+    text = registry.load("report", _SUMMARY)().render(found)
+    frame = pandas.DataFrame(json.loads(text))
+    frame.attrs["problems"] = _problems(found)
+    return frame
+
+
+def compare(
+    rule: str,
+    other: str,
+    *,
+    task: str | Iterable[str] | None = None,
+    results: PathLike = "results",
+) -> pandas.DataFrame:
+    """Is one rule better than another? One row per task that both have records of.
+
+    rule, other: names, or a configuration as tables show it, "gaitprop ortho=0.05".
+    Columns: those of `bioplaus compare --format json`, among them task, difference (of mean test
+    accuracies, fractions) with difference_low and difference_high, its 95 % interval,
+    probability_of_improvement, verdict and caveats.
+
+    Raises RecordError where there is no record, UnknownNameError for a rule without any.
+
+        bioplaus.compare("gaitprop", "backprop")[["task", "difference", "verdict"]]
+    """
+    import pandas
+
+    from bioplaus.analysis.boards import boards
+    from bioplaus.analysis.pairwise import contrasts
+
+    (first,), (second,) = names_of(rule, "rule"), names_of(other, "other")
+    found = _read(results, None, task)
+    frame = pandas.DataFrame([c.row() for c in contrasts(boards(found), first, second)])
+    frame.attrs["problems"] = _problems(found)
+    return frame
+
+
+def _read(results: object, rule: object, task: object) -> ResultSet:
+    from bioplaus.records.store import Store
+
+    folder = chosen_path(results, "results")
+    rules, tasks = names_of(rule, "rule"), names_of(task, "task")
+    found = Store(folder).read_all(rules, tasks)
+    if not found.records:
+        wanted = f" of {', '.join([*rules, *tasks])}" if rules or tasks else ""
+        damaged = f"; {found.damaged[0]}" if found.damaged else ""
+        raise RecordError(
+            f"no records{wanted} in {folder}{damaged}; bioplaus.run(...) makes some, and "
+            "results= says where"
+        )
+    return found
+
+
+def _problems(found: ResultSet) -> list[str]:
+    failed = [f"{failure.rule} on {failure.task}: {failure.reason}" for failure in found.failures]
+    return [*found.damaged, *failed]
