@@ -6,13 +6,13 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.suite import Suite, TaskEntry
-from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
+from bioplaus.benchmark.tuning import TuningPlan, check_tunable, plan_tuning
 from bioplaus.errors import DataError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins import registry
@@ -53,7 +53,8 @@ class Entry:
 
     rule: str
     task: Task
-    data: TaskData
+    data: TaskData | None
+    """None in a plan that is only looked at: nothing of it can be trained."""
     settings: dict[str, object]
     precision: str
     seeds: Sequence[int]
@@ -75,7 +76,14 @@ class Entry:
         if self.budget is None:
             return None
         settings = {k: v for k, v in self.settings.items() if k != "task.epochs"}
-        return plan_tuning(self.rule, self.task, settings, self.budget, self.data, self.precision)
+        data = self.there
+        return plan_tuning(self.rule, self.task, settings, self.budget, data, self.precision)
+
+    @property
+    def there(self) -> TaskData:
+        """The data, where it is not a plan without them."""
+        assert self.data is not None, "a plan without data is only looked at"
+        return self.data
 
     def chosen(self, store: Store) -> dict[str, object] | None:
         """The settings that an earlier tuning chose, {} without tuning; None where none has."""
@@ -97,7 +105,7 @@ class Entry:
     def cell(self, store: Store, chosen: dict[str, object]) -> SeedRecords:
         """The records of the configuration with those settings."""
         experiment = configure(self.rule, self.task, {**self.settings, **chosen}, self.precision)
-        return SeedRecords(experiment, store, experiment.configuration(self.data))
+        return SeedRecords(experiment, store, experiment.configuration(self.there))
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,12 @@ class Benchmark:
     """What cannot run and why, one line each."""
 
 
-def expand(suite: Suite) -> Benchmark:
+def expand(suite: Suite, needs_data: Callable[[Task], bool] = lambda task: True) -> Benchmark:
     """Every rule on every task, checked in full before anything runs.
 
     Data that are missing, and rules that cannot train a task's network, are skipped and
-    named; a mistake in the suite raises.
+    named; a mistake in the suite raises. needs_data: where it says no, a plan will do, and
+    nothing is read.
     """
     benchmark = Benchmark(suite)
     missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
@@ -133,6 +142,9 @@ def expand(suite: Suite) -> Benchmark:
     for entry in suite.tasks:
         task, common = _task(entry, suite)
         changed = task.updated(common) if common else task
+        if not needs_data(changed):
+            _add_rules(benchmark, suite, task, None, common)
+            continue
         if changed.dataset not in unread:
             try:
                 data = load_data(changed)
@@ -153,7 +165,11 @@ def _task(entry: TaskEntry, suite: Suite) -> tuple[Task, dict[str, object]]:
 
 
 def _add_rules(
-    benchmark: Benchmark, suite: Suite, task: Task, data: TaskData, common: dict[str, object]
+    benchmark: Benchmark,
+    suite: Suite,
+    task: Task,
+    data: TaskData | None,
+    common: dict[str, object],
 ) -> None:
     changed = task.updated(common) if common else task
     budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
@@ -163,7 +179,9 @@ def _add_rules(
         settings |= asked.set
         entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
         try:
-            _ = entry.base, entry.tuning
+            _ = entry.base
+            check_tunable(changed, budget)
+            _ = entry.tuning if data is not None else None
         except UnsupportedError as error:
             benchmark.skipped.append(str(error))
         else:
@@ -188,6 +206,8 @@ def left(benchmark: Benchmark, place: Place) -> list[Left]:
 
 
 def _left(entry: Entry, store: Store) -> Left:
+    if entry.data is None:
+        return Left(entry, entry.budget.trials if entry.budget else 0, tuple(entry.seeds))
     chosen = entry.chosen(store)
     if chosen is None:
         assert entry.budget is not None
