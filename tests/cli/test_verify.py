@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bioplaus.cli import main
+from bioplaus.errors import RecordError
 from bioplaus.records.schema import digest
-from bioplaus.records.store import Store
+from bioplaus.records.store import Store, read_record
 from bioplaus.records.verification import read_verification
+from bioplaus.running.verify import verify
 from tests.conftest import TINY
 from tests.helpers.forged import Content, contents, each, first, forge
 
@@ -132,6 +134,14 @@ def test_a_forgery_that_is_consistent_is_caught(made: Path, tmp_path: Path, what
     assert reason in done.stdout and done.stderr.splitlines()[-1].endswith("does not reproduce")
     (entry,) = read_verification(tmp_path / "forged" / "verification.json").files
     assert entry.result == "differs"
+
+
+def test_seeds_that_do_not_hold_the_records_own_are_an_error(mine: Path) -> None:
+    record = read_record(next(mine.rglob("seed-0001.json")))
+    origin = record.provenance | {"seeds_together": [5, 6]}
+    forged = record.model_copy(update={"provenance": origin})
+    with pytest.raises(RecordError, match="seed 1 is not among those"):
+        verify(forged)
 
 
 def test_a_hidden_setting_is_caught(tmp_path: Path) -> None:
