@@ -34,6 +34,7 @@ class Cifar10(FileDataset):
     name = "cifar10"
     shape = (3, 32, 32)
     classes = 10
+    sizes: ClassVar[Mapping[SplitName, int]] = {"train": 50_000, "test": 10_000}
     scale = 1 / 255
     files: ClassVar[Mapping[SplitName, tuple[str, ...]]] = {
         "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),

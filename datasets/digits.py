@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
@@ -27,6 +29,7 @@ class Digits(Dataset):
     name = "digits"
     shape = (1, 8, 8)
     classes = 10
+    sizes: ClassVar[Mapping[SplitName, int]] = {"train": 1437, "test": 360}
     scale = 1 / 16
 
     def load(self, split: SplitName) -> Split:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bioplaus.benchmark.optuna_study import FIRST_WAVE, LATER_WAVES
-from bioplaus.benchmark.plan import Left, Place
+from bioplaus.benchmark.plan import Benchmark, Left, Place, left
 from bioplaus.benchmark.tuning import trials_together
 from bioplaus.records.schema import Record
 from bioplaus.training.groups import evenly
@@ -27,14 +27,14 @@ def speeds(records: Iterable[Record]) -> Speeds:
     return {place: statistics.median(found) for place, found in seen.items()}
 
 
-def seconds(left: Left, known: Speeds) -> float | None:
+def seconds(item: Left, known: Speeds) -> float | None:
     """What is left of an entry, on one worker; None where its speed was never seen."""
-    entry = left.entry
+    entry = item.entry
     speed = known.get((entry.task.name, entry.rule))
     if speed is None:
         return None
-    trials = entry.budget.seeds * entry.budget.epochs * left.trials if entry.budget else 0
-    return speed * (trials + len(left.seeds) * entry.base.task.epochs)
+    trials = entry.budget.seeds * entry.budget.epochs * item.trials if entry.budget else 0
+    return speed * (trials + len(item.seeds) * entry.base.task.epochs)
 
 
 def setups(records: Iterable[Record]) -> Speeds:
@@ -52,32 +52,39 @@ def wave_sizes(trials: int) -> list[int]:
     return [size for size in (min(trials, FIRST_WAVE), *later) if size]
 
 
-def waves(left: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[float]] | None:
+def waves_left(benchmark: Benchmark, place: Place) -> list[int]:
+    """How many waves of jobs each entry still takes, one after the other; 0 for none."""
+    lefts = {id(item.entry): item for item in left(benchmark, place)}
+    items = [lefts.get(id(entry)) for entry in benchmark.entries]
+    return [0 if i is None else len(wave_sizes(i.trials)) + bool(i.seeds) for i in items]
+
+
+def waves(item: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[float]] | None:
     """Seconds of each job of what is left of an entry, wave after wave; None for unknown.
 
     Trials of a wave are taken to be of one structure, so that as many train together as the
     device is quickest with.
     """
-    entry = left.entry
+    entry = item.entry
     where = entry.task.name, entry.rule
     if where not in known:
         return None
     pace, start = known[where], setup.get(where, 0.0)
     found = []
-    if entry.budget and left.trials:
+    if entry.budget and item.trials:
         budget = entry.budget
         together = trials_together(entry.base, place.device, budget.seeds)
-        for size in wave_sizes(left.trials):
+        for size in wave_sizes(item.trials):
             jobs = [min(together, size - first) for first in range(0, size, together)]
             found.append([start + n * budget.seeds * budget.epochs * pace for n in jobs])
-    groups = evenly(left.seeds, place.together(entry.base))
+    groups = evenly(item.seeds, place.together(entry.base))
     found.append([start + len(group) * entry.base.task.epochs * pace for group in groups])
     return found
 
 
 def total(lefts: Sequence[Left], known: Speeds, slots: int) -> tuple[float, int]:
     """Seconds on so many workers of all whose speed is known, and how many are not."""
-    found = [seconds(left, known) for left in lefts]
+    found = [seconds(item, known) for item in lefts]
     return sum(s for s in found if s is not None) / slots, found.count(None)
 
 

@@ -6,13 +6,13 @@ is not run again. Where the suite tunes, a cell's configuration is chosen first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.suite import Suite
-from bioplaus.benchmark.tuning import TuningPlan, plan_tuning
+from bioplaus.benchmark.tuning import TuningPlan, check_tunable, plan_tuning
 from bioplaus.errors import DataError, PluginError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins.rules import rule_class
@@ -53,7 +53,8 @@ class Entry:
 
     rule: str
     task: Task
-    data: TaskData
+    data: TaskData | None
+    """None in a plan that is only looked at: nothing of it can be trained."""
     settings: dict[str, object]
     precision: str
     seeds: Sequence[int]
@@ -75,7 +76,14 @@ class Entry:
         if self.budget is None:
             return None
         settings = {k: v for k, v in self.settings.items() if k != "task.epochs"}
-        return plan_tuning(self.rule, self.task, settings, self.budget, self.data, self.precision)
+        data = self.there
+        return plan_tuning(self.rule, self.task, settings, self.budget, data, self.precision)
+
+    @property
+    def there(self) -> TaskData:
+        """The data, where it is not a plan without them."""
+        assert self.data is not None, "a plan without data is only looked at"
+        return self.data
 
     def chosen(self, store: Store) -> dict[str, object] | None:
         """The settings that an earlier tuning chose, {} without tuning; None where none has."""
@@ -97,7 +105,7 @@ class Entry:
     def cell(self, store: Store, chosen: dict[str, object]) -> SeedRecords:
         """The records of the configuration with those settings."""
         experiment = configure(self.rule, self.task, {**self.settings, **chosen}, self.precision)
-        return SeedRecords(experiment, store, experiment.configuration(self.data))
+        return SeedRecords(experiment, store, experiment.configuration(self.there))
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,12 @@ class Benchmark:
         return [why for name, why in self.broken.items() if name in named]
 
 
-def expand(suite: Suite) -> Benchmark:
+def expand(suite: Suite, needs_data: Callable[[Task], bool] = lambda task: True) -> Benchmark:
     """Every rule on every task, checked in full before anything runs.
 
     Data that are missing, rules that cannot train a task's network, and plugins that are
-    broken are skipped and named; a mistake in the suite raises.
+    broken are skipped and named; a mistake in the suite raises. needs_data: where it says no,
+    a plan will do, and nothing is read.
     """
     benchmark = Benchmark(suite)
     missing: dict[str, list[str]] = {}  # why data could not be had -> the tasks that want them
@@ -151,6 +160,9 @@ def expand(suite: Suite) -> Benchmark:
             benchmark.leave_out(entry.task, error)
             continue
         changed = task.updated(common) if common else task
+        if not needs_data(changed):
+            _add_rules(benchmark, suite, task, None, common)
+            continue
         wanted = changed.dataset, changed.train_examples
         if wanted not in unread:
             try:
@@ -169,7 +181,11 @@ def expand(suite: Suite) -> Benchmark:
 
 
 def _add_rules(
-    benchmark: Benchmark, suite: Suite, task: Task, data: TaskData, common: dict[str, object]
+    benchmark: Benchmark,
+    suite: Suite,
+    task: Task,
+    data: TaskData | None,
+    common: dict[str, object],
 ) -> None:
     changed = task.updated(common) if common else task
     budget = suite.tuning.budget(changed.epochs) if suite.tuning is not None else None
@@ -179,7 +195,9 @@ def _add_rules(
             settings |= _quick(asked.rule) if suite.quick else {}
             settings |= asked.set
             entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
-            _ = entry.base, entry.tuning
+            _ = entry.base
+            check_tunable(changed, budget)
+            _ = entry.tuning if data is not None else None
         except UnsupportedError as error:
             benchmark.skipped.append(str(error))
         except PluginError as error:
@@ -209,6 +227,8 @@ def left(benchmark: Benchmark, place: Place) -> list[Left]:
 
 
 def _left(entry: Entry, store: Store) -> Left:
+    if entry.data is None:
+        return Left(entry, entry.budget.trials if entry.budget else 0, tuple(entry.seeds))
     chosen = entry.chosen(store)
     if chosen is None:
         assert entry.budget is not None

@@ -119,6 +119,20 @@ class TuningPlan:
         return digest(self.configuration)
 
 
+def check_tunable(task: Task, budget: TuningBudget | None) -> None:
+    """ConfigError where it is to be tuned and has no validation split."""
+    if budget is not None and not task.validation:
+        raise _nothing_held_out(task)
+
+
+def _nothing_held_out(task: Task) -> ConfigError:
+    return ConfigError(
+        f"{task.name} has no validation split to tune on; hold some training examples out, "
+        'in a suite with { task = "' + task.name + '", set = { validation = 5000 } }, '
+        "with `bioplaus tune` by --set task.validation=5000"
+    )
+
+
 def plan_tuning(
     rule: str,
     task: Task,
@@ -129,11 +143,7 @@ def plan_tuning(
 ) -> TuningPlan:
     """A tuning, checked in full; ConfigError where the task has no validation split."""
     if data.validation is None:
-        raise ConfigError(
-            f"{task.name} has no validation split to tune on; hold some training examples out, "
-            'in a suite with { task = "' + task.name + '", set = { validation = 5000 } }, '
-            "with `bioplaus tune` by --set task.validation=5000"
-        )
+        raise _nothing_held_out(task)
     plan = TuningPlan(rule, task, dict(settings), precision, budget, data.checksums["train"])
     if not plan.space:
         raise ConfigError(f"{rule} has nothing left to tune: all of its search space is set")

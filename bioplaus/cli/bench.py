@@ -110,11 +110,13 @@ def bench(
 
         broken: list[str] = []
         add_files(plugins, broken)
-        benchmark = expand(read_suite(suite))
+        store = Store(results)
+        # where nothing is kept yet, all is left, whatever the data are
+        kept = store.has_records if dry_run else lambda task: True
+        benchmark = expand(read_suite(suite), lambda task: kept(task.name))
     tell_not_run(broken)
     _announce(benchmark, broken)
     asked = Workers(**workers)
-    store = Store(results)
     if dry_run:
         place = Place(store, storage=storage, max_replicas=max_replicas or None)
         show_plan(benchmark, place, asked, nodes, gpus_per_node)
@@ -157,6 +159,7 @@ def _run(
     max_replicas: int | None,
 ) -> tuple[Done, Place]:
     from bioplaus.benchmark.driver import drive
+    from bioplaus.benchmark.estimate import waves_left
     from bioplaus.benchmark.plan import Place
     from bioplaus.benchmark.work import Done, work
     from bioplaus.cli.progress import BenchDisplay
@@ -166,7 +169,7 @@ def _run(
         with asked.open() as executor:
             place = Place(store, executor.device, storage, max_replicas)
             works = [work(entry, place, done) for entry in benchmark.entries]
-            with store.claims, BenchDisplay(len(works)) as display:
+            with store.claims, BenchDisplay(waves_left(benchmark, place)) as display:
                 drive(display.counted(works), executor, display)
     except KeyboardInterrupt:
         click.echo(

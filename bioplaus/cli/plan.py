@@ -12,6 +12,7 @@ from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 
 if TYPE_CHECKING:
+    from bioplaus.benchmark.estimate import Speeds
     from bioplaus.benchmark.plan import Benchmark, Left, Place
     from bioplaus.cli.workers import Workers
     from bioplaus.records.schema import Record
@@ -32,13 +33,19 @@ def show_plan(
     lefts = left(benchmark, place)
     records = place.store.read_all().records if place.store.folder.is_dir() else []
     known = speeds(records)
+    if nodes is None or gpus_per_node is None:
+        known = {**known, **_timed(lefts, known, place, asked)}
     for item in lefts:
+        if item.refused:
+            click.echo(f"{item.entry.title}: will not run: {item.refused}")
+            continue
         tuning = f"{count(item.trials, 'trial')}, then " if item.trials else ""
         time = seconds(item, known)
         click.echo(
             f"{item.entry.title}: {tuning}{count(len(item.seeds), 'seed')}; "
             + ("time unknown" if time is None else f"about {in_words(time)}")
         )
+    lefts = [item for item in lefts if not item.refused]
     if not benchmark.entries:
         click.echo("Nothing of it can run here.")
         return
@@ -46,7 +53,7 @@ def show_plan(
         click.echo("Nothing is left to run.")
         return
     if nodes is not None:
-        _show_simulation(lefts, records, place, nodes, asked.jobs, gpus_per_node)
+        _show_simulation(lefts, records, known, place, nodes, asked.jobs, gpus_per_node)
         return
     slots, _ = room_here(asked.executor, Setup(asked.jobs))
     time, unknown = total(lefts, known, slots)
@@ -57,21 +64,37 @@ def show_plan(
     )
 
 
+def _timed(lefts: Sequence[Left], known: Speeds, place: Place, asked: Workers) -> Speeds:
+    """The speed of what no record tells of, from a few steps on this machine."""
+    from rich.console import Console
+
+    from bioplaus.benchmark.pace import timed
+    from bioplaus.system.device import resolve_device
+
+    here = replace(place, device=str(resolve_device(asked.device)))
+    with Console(stderr=True).status("Timing a few steps of each cell ...") as status:
+        return timed(
+            [item for item in lefts if not item.refused], known, here,
+            lambda what: status.update(f"Timing a few steps of {what} ..."),
+        )  # fmt: skip
+
+
 def _show_simulation(
     lefts: Sequence[Left],
     records: Sequence[Record],
+    known: Speeds,
     place: Place,
     nodes: int,
     jobs: int,
     gpus_per_node: int | None,
 ) -> None:
     """Time, utilisation and critical path on so many machines."""
-    from bioplaus.benchmark.estimate import in_words, setups, speeds, waves
+    from bioplaus.benchmark.estimate import in_words, setups, waves
     from bioplaus.benchmark.simulate import simulate
     from bioplaus.system.processes import usable_cores
 
     each = jobs or gpus_per_node or usable_cores()
-    known, setup = speeds(records), setups(records)
+    setup = setups(records)
     there = replace(place, device="cpu" if gpus_per_node is None else "cuda")
     found = [(item, waves(item, known, setup, there)) for item in lefts]
     works = [(item, work) for item, work in found if work is not None]

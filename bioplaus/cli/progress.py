@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from bioplaus.benchmark.driver import RETRIES, Spectator
+from bioplaus.benchmark.estimate import in_words
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.cli.words import count
 from bioplaus.experiments.experiment import Experiment
@@ -27,6 +28,8 @@ from bioplaus.system.secrets import redacted
 from bioplaus.training.trainer import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
+_TOLD_FROM = 0.02
+"""The share of a benchmark after which a rate is more than a guess."""
 
 
 def _bar(console: Console, *more: ProgressColumn) -> Progress:
@@ -128,26 +131,84 @@ def _note(where: Where) -> str:
     return "  ".join(parts)
 
 
+class TimeLeft:
+    """How much of a benchmark is done, and how long the rest will take at that rate.
+
+    What was there before counts for nothing; all other works count the same, and so do the
+    waves of one.
+    """
+
+    def __init__(self, waves: Sequence[int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._start = clock, clock()
+        self._waves = list(waves)
+        self._begun = [0] * len(waves)
+        self._steps: list[dict[int, float]] = [{} for _ in waves]
+
+    def begins(self, work: int, steps: Sequence[int]) -> None:
+        """A wave of a work, of these steps; the one before is over."""
+        self._begun[work] += 1
+        self._steps[work] = dict.fromkeys(steps, 0.0)
+
+    def stands(self, step: int, share: float) -> None:
+        """So much of a step is done."""
+        for steps in self._steps:
+            if step in steps:
+                steps[step] = share
+
+    def ends(self, work: int) -> None:
+        """All of a work is done."""
+        self._begun[work] = self._waves[work] + 1
+        self._steps[work] = {}
+
+    @property
+    def share(self) -> float:
+        """What is done of all, from 0 to 1."""
+        counted = [self._of(work) for work, waves in enumerate(self._waves) if waves]
+        return sum(counted) / len(counted) if counted else 1.0
+
+    def _of(self, work: int) -> float:
+        steps = self._steps[work].values()
+        now = sum(steps) / len(steps) if steps else 0.0
+        return max(0.0, min(1.0, (self._begun[work] - 1 + now) / self._waves[work]))
+
+    @property
+    def words(self) -> str:
+        """`about 12 min left`; nothing where that cannot be told yet, or nothing is left."""
+        share, passed = self.share, self._clock() - self._start
+        if not _TOLD_FROM <= share < 1.0 or passed < 1.0:
+            return ""
+        return f"about {in_words(passed * (1 - share) / share)} left"
+
+
 class BenchDisplay(Spectator):
     """Follows a benchmark: a bar for all of it, and one for each job that runs."""
 
-    def __init__(self, works: int) -> None:
+    def __init__(self, waves: Sequence[int]) -> None:
+        """waves: of jobs that each work will take, one after the other; 0 where it is done."""
         self._console = Console(stderr=True)
         self._bar = _bar(self._console)
-        self._all = self._bar.add_task("cells", total=works, note="")
-        self._works, self._done = works, 0
+        self._all = self._bar.add_task("cells", total=len(waves), note="")
+        self._works, self._done = len(waves), 0
         self._rows: dict[int, TaskID] = {}
         self._told: set[str] = set()
+        self._left = TimeLeft(waves)
 
     def counted(self, works: Iterable[Work]) -> Iterator[Work]:
         """The same works, noting when each is done."""
-        for work in works:
-            yield self._follow(work)
+        for number, work in enumerate(works):
+            yield self._follow(number, work)
 
-    def _follow(self, work: Work) -> Work:
-        yield from work
+    def _follow(self, number: int, work: Work) -> Work:
+        try:
+            for steps in work:
+                if isinstance(steps, list):
+                    self._left.begins(number, [id(step) for step in steps])
+                yield steps
+        finally:
+            work.close()
         self._done += 1
-        self._bar.update(self._all, completed=self._done)
+        self._left.ends(number)
+        self._bar.update(self._all, completed=self._done, note=self._left.words)
 
     def __enter__(self) -> BenchDisplay:
         self._bar.__enter__()
@@ -165,6 +226,7 @@ class BenchDisplay(Spectator):
 
     def progressed(self, step: JobStep, progress: Where) -> None:
         """The bar of a job appears when it starts to train."""
+        self._left.stands(id(step), progress.step / max(1, progress.steps))
         if not self._console.is_terminal:
             return
         if id(step) not in self._rows:
@@ -175,6 +237,7 @@ class BenchDisplay(Spectator):
             total=progress.steps,
             note=_note(progress),
         )
+        self._bar.update(self._all, note=self._left.words)
 
     def lost(self, step: JobStep, reason: str, again: int) -> None:
         """One line for each worker that was lost."""
@@ -189,7 +252,9 @@ class BenchDisplay(Spectator):
     def ended(self, step: JobStep, result: Any, reason: str | None) -> None:
         """One line for each job."""
         outcome = f"failed: {reason}" if reason is not None else _result(result)
-        self._line(step, f"{step.job.title}: {outcome}")
+        self._left.stands(id(step), 1.0)
+        words = self._left.words
+        self._line(step, f"{step.job.title}: {outcome}{f'; {words}' if words else ''}")
 
     def _line(self, step: JobStep, text: str) -> None:
         """In the place of its bar."""

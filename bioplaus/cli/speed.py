@@ -16,6 +16,7 @@ from bioplaus.cli.options import (
     precision_option,
     set_option,
 )
+from bioplaus.cli.words import count
 from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ def speed(
 
     status = Console(stderr=True)
     with status.status("Loading torch ..."):
+        from bioplaus.benchmark.estimate import in_words
         from bioplaus.experiments.experiment import plan
         from bioplaus.experiments.settings import parse_assignments
-        from bioplaus.speed.measure import measure
+        from bioplaus.speed.measure import SECONDS_OF_A_ROW, measure
         from bioplaus.system.device import device_name, resolve_device
         from bioplaus.training.execution import Execution
 
@@ -94,11 +96,24 @@ def speed(
         for experiment in plan(rules, task, settings=settings, precision=precision)
     ]
     rows: list[Row] = []
+    number = len(experiments) * len(replicas)
+    compiling = ", after compiling each, which takes longer (--compile off: none)"
+    click.echo(
+        f"{count(number, 'row')}: about {in_words(number * SECONDS_OF_A_ROW)}"
+        f"{compiling if compile == 'on' else ''}; Ctrl-C stops",
+        err=True,
+    )
+
+    def watch(what: str) -> None:
+        line.update(what)
+        if not status.is_terminal and what.endswith("preparing"):
+            click.echo(what, err=True)
+
     try:
         with status.status("Measuring ...") as line:
             for experiment in experiments:
                 execution = Execution(where, compile)
-                rows += measure(experiment, replicas, execution, watch=line.update)
+                rows += measure(experiment, replicas, execution, watch=watch)
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing was measured to the end.", err=True)
         sys.exit(130)

@@ -102,13 +102,15 @@ def tune(
 
 def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tuning:
     from bioplaus.benchmark.driver import drive
+    from bioplaus.benchmark.estimate import wave_sizes
     from bioplaus.benchmark.plan import Place
     from bioplaus.benchmark.work import tuned
     from bioplaus.cli.progress import BenchDisplay
 
     found: list[Tuning] = []
     try:
-        with asked.open() as executor, store.claims, BenchDisplay(1) as display:
+        waves = len(wave_sizes(entry.budget.trials)) if entry.budget else 1
+        with asked.open() as executor, store.claims, BenchDisplay([waves]) as display:
             place = Place(store, executor.device, storage)
             drive(display.counted([tuned(entry, place, found)]), executor, display)
     except KeyboardInterrupt:

@@ -85,6 +85,10 @@ class Store:
         """Where that record is, or would be."""
         return self.folder.joinpath(task, rule, cell[:16], f"seed-{seed:04d}.json")
 
+    def has_records(self, task: str) -> bool:
+        """Whether anything of that task may be here, seen from its folder alone."""
+        return (self.folder / task).is_dir()
+
     def check_writable(self) -> None:
         """RecordError where a record could not be written: better before a run than after."""
         try:

@@ -30,6 +30,8 @@ from bioplaus.training.operation_count import count
 from bioplaus.training.stepper import Stepper
 
 ROUNDS = 5
+SECONDS_OF_A_ROW = 5.0
+"""About: blocks of `measure` for a row and its share of the plain loop, without compiling."""
 _EXAMPLES = 10_000
 """Synthetic ones, more than the caches hold for images: timing needs no real data."""
 _OPTIMIZER_TENSORS = {"adam": 7, "adamw": 7, "sgd": 3, "rmsprop": 5}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import torch
@@ -103,6 +105,8 @@ class Dataset(ABC):
     classes: ClassVar[int]
     scale: ClassVar[float] = 1.0
     """Stored values are multiplied by this; images end up in [0, 1]."""
+    sizes: ClassVar[Mapping[SplitName, int]] = MappingProxyType({})
+    """Examples per split where they are known without the data: for who plans a benchmark."""
 
     @abstractmethod
     def load(self, split: SplitName) -> Split:
