@@ -1,0 +1,12 @@
+# bioplaus with all that its boards need; `docker compose run test` passes its tests.
+FROM python:3.12-slim
+
+WORKDIR /bioplaus
+COPY . .
+RUN pip install --no-cache-dir -e ".[data,report,tune]"
+
+# records are kept outside the image
+WORKDIR /work
+VOLUME /work
+ENTRYPOINT ["bioplaus"]
+CMD ["run", "--rule", "gaitprop"]
