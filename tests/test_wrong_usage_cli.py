@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from bioplaus.cli import main
 from bioplaus.records.store import Store
-from tests.conftest import TINY
 from tests.helpers.records import make_record
+from tests.helpers.tiny import TINY
 
 RUN = ["run", "--rule", "backprop"]
 TUNE = ["tune", "--rule", "backprop", "--task", "tiny.toml", "--trials", "1", "--jobs", "1"]

@@ -13,7 +13,7 @@ from bioplaus.cli import main
 from bioplaus.records.schema import FailureRecord
 from bioplaus.records.store import NewerError, Store, read_failure
 from tests.helpers.records import make_record
-from tests.records.test_sharing import make_failure, make_tuning
+from tests.helpers.tunings import make_failure, make_tuning
 
 SUITE = """
 name = "mine"

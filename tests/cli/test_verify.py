@@ -17,8 +17,8 @@ from bioplaus.records.schema import digest
 from bioplaus.records.store import Store, read_record
 from bioplaus.records.verification import read_verification
 from bioplaus.running.verify import verify
-from tests.conftest import TINY
 from tests.helpers.forged import Content, contents, each, first, forge
+from tests.helpers.tiny import TINY
 
 RULE = """
 from bioplaus.rules.backprop import Backprop
