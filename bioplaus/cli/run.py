@@ -107,6 +107,7 @@ def run(
         from bioplaus.cli.progress import TrainingDisplay
         from bioplaus.experiments.experiment import Experiment, plan
         from bioplaus.experiments.settings import parse_assignments
+        from bioplaus.records.doubts import sources_apart
         from bioplaus.records.schema import ResultSet
         from bioplaus.records.store import Store
         from bioplaus.running.logger import Loggers
@@ -156,8 +157,9 @@ def run(
         )
         sys.exit(130)
     loggers.finish(done.records)
-    if done.records:
-        click.echo(rendered(ResultSet(done.records)), nl=False)
+    records, mixed = sources_apart(done.records)
+    if records:
+        click.echo(rendered(ResultSet(records)), nl=False)
     if done.reused:
         click.echo(
             f"{count(done.reused, 'record')} of {len(done.records)} already in {results}/ "
@@ -166,6 +168,8 @@ def run(
         )
     for note in done.notes:
         click.echo(f"Note: {note}.", err=True)
+    for line in mixed:
+        click.echo(f"Warning: {line}", err=True)
     click.echo(f"Records: {results}/  ({bioplaus('report', '--results', results)})", err=True)
     for line in loggers.where:
         click.echo(f"Log: {redacted(line)}", err=True)

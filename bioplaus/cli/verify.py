@@ -50,7 +50,7 @@ def verify(
     """Run records and tunings again, and compare. PATH is a file or a folder of them.
 
     Where device, threads, torch and the seeds trained together are a record's, all must
-    agree to the last bit. Elsewhere the first epoch's loss must agree to 0.1 % (1e-9 in
+    agree to the last bit. Elsewhere the first epoch's loss must agree to 1 % (1e-9 in
     fp64), and the test accuracy to 4 standard errors; of a tuning, the settings that were
     tried, and each validation accuracy to 4 standard errors. Label, card and operations must
     be the rule's. Times are not compared. The status is 1 where something does not reproduce.

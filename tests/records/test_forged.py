@@ -121,6 +121,21 @@ def test_an_installed_rule_that_was_changed_is_not_averaged(true: Path, tmp_path
     assert any("2 sources of the rule" in line for line in found.doubts)
 
 
+def test_a_run_that_reuses_another_source_shows_two_rows(true: Path, tmp_path: Path) -> None:
+    def older(content: Content) -> None:
+        content["provenance"]["rule"]["sha256"] = "0" * 64
+
+    forge(true, tmp_path / "r", first(older))
+    tiny = true / "tiny.toml"
+    words = ["run", "--rule", "backprop", "--task", tiny, "--set", "optimizer.betas=[0.8, 0.9]"]
+    done = CliRunner().invoke(
+        main, [*map(str, words), "--seeds", "3", "--results", str(tmp_path / "r")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "source=00000000" in done.stdout.replace("\n", "")
+    assert "2 sources of the rule" in done.stderr
+
+
 def copied(all_of_them: list[Content]) -> list[Content]:
     """The first seed as seeds 5 and 6, each as if it had trained alone."""
     made = []
