@@ -21,7 +21,8 @@ def test_what_a_record_can_hold_is_a_name(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", " ", "a b", "règle", "a/b", "a\\b", "../evil", "..", ".hidden", "-x", "a\n", "a\0",
-     "x" * 81, "x.", "CON", "con", "Aux.rule", "lpt9", "com1.toml", 5, None, b"bytes", "a:b", "a*", "\uff41"],
+     "x" * 81, "x.", "CON", "con", "Aux.rule", "lpt9", "com1.toml",
+     5, None, b"bytes", "a:b", "a*", "\uff41"],
 )  # fmt: skip
 def test_what_no_record_or_folder_can_hold_is_none(name: object) -> None:
     said = fault("rule", name)
