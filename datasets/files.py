@@ -14,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar
 
-from bioplaus.errors import DataError
+from bioplaus.errors import DataError, shown
 from bioplaus.tasks.dataset import Dataset, Split, SplitName
 
 REMEDY = "replace it, delete the folder to download again, or point BIOPLAUS_DATA elsewhere"
@@ -50,7 +50,7 @@ class FileDataset(Dataset):
 
     def _places(self) -> list[Path]:
         supplied = os.environ.get("BIOPLAUS_DATA")
-        first = [Path(supplied) / self.name] if supplied else []
+        first = [Path(os.path.expanduser(supplied)) / self.name] if supplied else []
         return [*first, self._cache(), *([self.system_folder] if self.system_folder else [])]
 
     def _cache(self) -> Path:
@@ -66,6 +66,20 @@ class FileDataset(Dataset):
             if len(missing) < len(self._names()):
                 raise DataError(f"{place} lacks {', '.join(missing)}; {REMEDY}")
         return None
+
+    def _instead(self) -> str:
+        """The files' names, and what lies where they are looked for, for who put them there."""
+        said = f". The files are {', '.join(self._names())}"
+        supplied = os.environ.get("BIOPLAUS_DATA")
+        if not supplied:
+            return said
+        folder = Path(os.path.expanduser(supplied))
+        if not folder.is_dir():
+            return f"{said}; BIOPLAUS_DATA is {folder}, which is no folder"
+        for place in (folder / self.name, folder):
+            if there := _listed(place):
+                return f"{said}; what lies in {place} is {there}"
+        return f"{said}; {folder} is empty"
 
     def _download(self) -> Path:
         target = self._cache()
@@ -84,8 +98,18 @@ class FileDataset(Dataset):
             raise DataError(
                 f"{self.name} is not in {places} and could not be downloaded ({reason}); "
                 f"put {self.contents} into DIR/{self.name} and set BIOPLAUS_DATA=DIR"
+                f"{self._instead()}"
             ) from error
         return target
+
+
+def _listed(folder: Path) -> str:
+    """The names in a folder, some of them where there are many; '' for nothing."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return ""
+    return ", ".join(shown(name, 60) for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def damaged(path: Path | str, what: str) -> DataError:

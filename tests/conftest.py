@@ -85,3 +85,24 @@ def fresh(
     yield environment_apart
     mine = " ".join(f"bioplaus-my-{kind}" for kind in ("rule", "dataset", "task"))
     environment_apart(f"pip uninstall -q -y {mine}", tmp_path)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed distributions, on the path."""
+    from bioplaus.plugins import registry
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    registry._installed.cache_clear()
+    yield folder
+    registry._installed.cache_clear()
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test takes from a file is gone after it."""
+    from bioplaus.plugins import registry
+
+    monkeypatch.setattr(registry, "_FROM_FILES", {})

@@ -11,6 +11,7 @@ from bioplaus import suites
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.plugins import registry
 from bioplaus.records.schema import TuningBudget
+from bioplaus.system.paths import expanded
 from bioplaus.system.toml_files import parse_toml, read_toml
 
 ALL = "all"
@@ -132,7 +133,7 @@ def parse_suite(text: str, where: str) -> Suite:
     try:
         suite = Suite.model_validate(parse_toml(text, where))
     except ValidationError as error:
-        raise ConfigError(f"suite {where}: {validation_message(error)}") from None
+        raise ConfigError(f"suite {where}: {validation_message(error, Suite)}") from None
     for entry in suite.rules:
         if entry.rule != ALL:
             registry.find("rule", entry.rule)
@@ -141,7 +142,7 @@ def parse_suite(text: str, where: str) -> Suite:
 
 def _beside(folder: Path, suite: Suite) -> Suite:
     tasks = [
-        entry.model_copy(update={"task": str(folder / entry.task)})
+        entry.model_copy(update={"task": str(folder / expanded(entry.task))})
         if entry.task.endswith(".toml")
         else entry
         for entry in suite.tasks

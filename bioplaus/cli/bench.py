@@ -10,6 +10,7 @@ import click
 
 from bioplaus.cli.check import add_files, plugin_option, tell_not_run
 from bioplaus.cli.options import (
+    HomePath,
     NumberType,
     format_option,
     output_option,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 @output_option("Write that table to a file.")
 @click.option(
     "--html",
-    type=click.Path(dir_okay=False, writable=True),
+    type=HomePath(dir_okay=False, writable=True),
     metavar="FILE",
     help="Write the leaderboard page too.",
 )

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from bioplaus.cli.options import HomePath
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError
 
 
 @click.command(short_help="Join results folders.")
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True)
-@click.option("--into", required=True, metavar="DIR", help="The folder to copy into.")
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=HomePath())
+@click.option(
+    "--into", required=True, metavar="DIR", type=HomePath(), help="The folder to copy into."
+)
 def merge(folders: tuple[str, ...], into: str) -> None:
     """Copy the records of results folders into one.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bioplaus.cli.options import HomePath
 from bioplaus.plugins.defaults import REFERENCE
 from bioplaus.scaffold import KINDS, write_package
 from bioplaus.system.shell import bioplaus, quoted
@@ -26,7 +27,7 @@ _NEXT = {
     default=".",
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=HomePath(path_type=Path),
     help="Folder to write the package's folder in.",
 )
 def new(kind: str, name: str, into: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from bioplaus.errors import shown
+from bioplaus.errors import ConfigError, shown
 from bioplaus.plugins import registry
+from bioplaus.system.paths import expanded
 
 MAX_SEEDS = 10_000
 LARGEST_SEED = 999_999
@@ -104,10 +105,23 @@ def _bounded(digits: str, largest: int) -> int | None:
     return number if len(digits) <= 20 and number <= largest else None
 
 
+class HomePath(click.Path):
+    """A path in which `~` is the home folder, as in `--results=~/here`, too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith("~"):
+            try:
+                value = str(expanded(value))
+            except ConfigError as error:
+                self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def results_option(command: F) -> F:
     """--results DIR."""
     return click.option(
         "--results",
+        type=HomePath(),
         default="results",
         show_default=True,
         metavar="DIR",
@@ -176,6 +190,7 @@ def storage_option(command: F) -> F:
     """--storage FILE|URL."""
     return click.option(
         "--storage",
+        type=HomePath(),
         metavar="FILE|URL",
         help="Where Optuna keeps the trials.  [default: DIR/tuning.journal]",
     )(command)
@@ -198,7 +213,7 @@ def output_option(help: str) -> Callable[[F], F]:
     return click.option(
         "-o",
         "--output",
-        type=click.Path(dir_okay=False, writable=True),
+        type=HomePath(dir_okay=False, writable=True),
         metavar="FILE",
         help=help,
     )

@@ -69,9 +69,13 @@ def warn(found: ResultSet) -> None:
 
 def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:
     """The results in a report's format, as wide as the terminal where there is one."""
-    maker: Report = registry.load("report", form)()
+    from bioplaus.system.blame import blaming
+
+    plugin = registry.find("report", form)
+    cls: type[Report] = plugin.load()
     width = shutil.get_terminal_size().columns if on_terminal() else None
-    text = maker.render(results, width)
+    with blaming(f"{plugin.title} failed; the records are kept, and other formats show them", cls):
+        text = cls().render(results, width)
     return text if text.endswith("\n") else text + "\n"
 
 

@@ -9,6 +9,7 @@ import click
 
 from bioplaus.cli.check import plugin_option, tell_not_run, with_files
 from bioplaus.cli.options import (
+    HomePath,
     NumberType,
     SeedsType,
     compile_option,
@@ -62,6 +63,7 @@ from bioplaus.system.shell import bioplaus
 @click.option(
     "--log-dir",
     default="logs",
+    type=HomePath(),
     show_default=True,
     metavar="DIR",
     help="Folder of what --log writes.",
@@ -173,5 +175,5 @@ def run(
     click.echo(f"Records: {results}/  ({bioplaus('report', '--results', results)})", err=True)
     for line in loggers.where:
         click.echo(f"Log: {redacted(line)}", err=True)
-    if broken or done.problems:
-        raise BioplausError("; ".join([*broken, *done.problems]))
+    if problems := [*broken, *done.problems, *loggers.problems]:
+        raise BioplausError("; ".join(map(redacted, problems)))

@@ -10,6 +10,7 @@ import click
 
 from bioplaus.cli.options import (
     CountsType,
+    HomePath,
     compile_option,
     device_option,
     format_option,
@@ -47,7 +48,7 @@ _WIDTH = 92
 @compile_option("on", "on is the speed of long runs; what compiling takes is a column of its own.")
 @format_option(["table", "json"], "How to write it.")
 @click.option(
-    "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+    "--plot", type=HomePath(dir_okay=False), metavar="FILE", help="Draw it: .svg, .png or .pdf."
 )
 def speed(
     rules: tuple[str, ...],

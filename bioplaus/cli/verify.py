@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus.cli.check import add_files, plugin_option
+from bioplaus.cli.options import HomePath
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError, PluginError, RecordError
 
@@ -20,7 +21,7 @@ _NAMED = 3
 
 
 @click.command(short_help="Run records and tunings again and compare.")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=HomePath())
 @plugin_option
 @click.option(
     "--sample",

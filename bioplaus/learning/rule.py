@@ -99,10 +99,8 @@ class RuleConfig(BaseModel):
 
 C = TypeVar("C", bound=RuleConfig)
 
-_OWN_INIT = (
-    "an __init__ of its own is given the options alone, and passes them on: "
-    "def __init__(self, config): super().__init__(config)"
-)
+_INIT = "an __init__ of its own is given the options alone: "
+_INIT += "def __init__(self, config): super().__init__(config)"
 
 
 class LearningRule(ABC, Generic[C]):
@@ -134,10 +132,7 @@ class LearningRule(ABC, Generic[C]):
 
     @classmethod
     def configured(cls, options: Mapping[str, object] | None = None) -> Self:
-        """The rule with these options; an unknown or bad one raises one clear line.
-
-        So does a class that cannot be made of its options: PluginError.
-        """
+        """The rule with these options; an unknown or bad one raises one clear line."""
         options = options or {}
         for option in options:
             if option not in cls.Config.model_fields:
@@ -146,10 +141,10 @@ class LearningRule(ABC, Generic[C]):
             config = cls.Config.model_validate(options)
         except ValidationError as error:
             raise ConfigError(f"{cls.name}: {validation_message(error)}") from None
-        with blaming(f"the rule {cls.name!r} cannot be made, {_OWN_INIT}", cls):
+        with blaming(f"the rule {cls.name!r} cannot be made, {_INIT}", cls):
             rule = cls(config)  # type: ignore[arg-type]
         if not isinstance(getattr(rule, "config", None), RuleConfig):
-            raise PluginError(f"the rule {cls.name!r} has no `config`: {_OWN_INIT}")
+            raise PluginError(f"the rule {cls.name!r} has no `config`: {_INIT}")
         return rule
 
     @property

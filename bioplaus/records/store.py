@@ -32,6 +32,7 @@ from bioplaus.records.schema import (
 from bioplaus.system.atomic_files import create, write_atomically
 from bioplaus.system.claims import CLAIM, Claims
 from bioplaus.system.gc_pause import collection_paused
+from bioplaus.system.paths import expanded
 
 MAX_BYTES = 32 * 2**20
 """Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
@@ -62,7 +63,7 @@ class Store:
     """A results folder: `TASK/RULE/CELL/seed-0003.json`, and what stands beside that."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = expanded(folder)
 
     @cached_property
     def claims(self) -> Claims:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from bioplaus.errors import BioplausError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins import registry
 from bioplaus.records.schema import Record
+from bioplaus.system.blame import blaming
 from bioplaus.training.trainer import Progress
 
 
@@ -68,9 +70,14 @@ class Loggers:
     """Several loggers as one; none is as good as any."""
 
     def __init__(self, names: Iterable[str], folder: str | os.PathLike[str]) -> None:
-        self._all: list[Logger] = [
-            registry.load("logger", name)(Path(folder) / name) for name in dict.fromkeys(names)
-        ]
+        self._all: list[Logger] = []
+        self.problems: list[str] = []
+        """What is wrong with loggers that failed, each of which is told nothing more."""
+        for name in dict.fromkeys(names):
+            plugin = registry.find("logger", name)
+            cls = plugin.load()
+            with blaming(f"{plugin.title} cannot be made", cls):
+                self._all.append(cls(Path(folder) / name))
         self._epochs: dict[int, int] = {}
 
     @property
@@ -86,15 +93,23 @@ class Loggers:
         self._epochs[id(experiment)] = progress.epoch
         means = {"loss": progress.loss, "validation_accuracy": progress.validation_accuracy}
         known = {name: value for name, value in means.items() if value is not None}
-        for logger in self._all:
-            logger.epoch(experiment, progress.epoch - 1, known)
+        self._tell(lambda logger: logger.epoch(experiment, progress.epoch - 1, known))
 
     def finish(self, records: Iterable[Record]) -> None:
         """Pass on what is done, and close."""
-        for logger in self._all:
-            for record in records:
-                logger.record(record)
-            logger.close()
+        for record in records:
+            self._tell(lambda logger, record=record: logger.record(record))  # type: ignore[misc]
+        self._tell(lambda logger: logger.close())
+
+    def _tell(self, what: Callable[[Logger], None]) -> None:
+        """A logger that raises costs nobody a run: it is left out from then on."""
+        for logger in list(self._all):
+            try:
+                with blaming(f"the logger {logger.name!r} failed", logger):
+                    what(logger)
+            except BioplausError as error:
+                self.problems.append(str(error))
+                self._all.remove(logger)
 
 
 def curves(record: Record) -> dict[str, list[float | None]]:

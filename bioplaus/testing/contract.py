@@ -19,6 +19,7 @@ from bioplaus.testing.cases import BATCH, REPLICAS, Case, Inputs, copied, replic
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import EXACT, distance, identical, rel
 from bioplaus.testing.failures import HINTS, require
+from bioplaus.testing.rounding import judge_rounding, rounded
 
 MATCH = HINTS["do not match by name and shape"]
 MIXED = (
@@ -156,27 +157,6 @@ def vmap(case: Case) -> str:
             note = ", which is rounding"
         largest = max(largest, found)
     return f"the same to {largest:.0e}{note}"
-
-
-ROUNDING_SHOWN = 1e-6
-"""Relative, in float64: what one unit in the last place of the parameters may come to."""
-
-
-def judge_rounding(moved: float, what: str) -> None:
-    """Failure for a rule that makes so much of rounding that nothing else can be told from it."""
-    require(
-        moved <= ROUNDING_SHOWN,
-        f"{what} moves by {moved:.1e} of its norm when the parameters move by one unit in the "
-        "last place: the rule makes much of rounding errors",
-        "a difference of nearly equal numbers, or an inverse of what is nearly singular? A finite "
-        "difference wants a larger step",
-    )
-
-
-def rounded(given: Inputs) -> Inputs:
-    """The parameters moved by about one unit in the last place."""
-    params = {name: tensor * (1 + 2**-52) for name, tensor in given[0].items()}
-    return (params, *given[1:])
 
 
 @check("prediction", "`predict` gives the network's outputs, and takes vmap.", "case")

@@ -13,9 +13,9 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import identical, rel, worst
-from bioplaus.testing.contract import judge_rounding
 from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
+from bioplaus.testing.rounding import judge_rounding
 from bioplaus.training.budget import Budget
 from bioplaus.training.seed_outcome import Outcome
 from bioplaus.training.trainer import Splits, Trainer

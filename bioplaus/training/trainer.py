@@ -70,6 +70,8 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
         self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile, each)
         self._predict = batched_predict(rule, net)
+        with torch.no_grad():  # what it gives is checked now, not after the first epoch
+            self._predict(self.params, self.state, splits.train.x[:2])
         self._probe = (
             AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds) if probe else None
         )

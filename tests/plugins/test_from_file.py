@@ -77,7 +77,11 @@ def test_check_prints_a_verdict_and_its_exit_status(file: Path) -> None:
 
 
 BROKEN: list[tuple[str, Callable[[str], str], str]] = [
-    ("syntax.py", lambda text: text + "\ndef (", r"does not run: SyntaxError: .*\(line \d+\)"),
+    (
+        "syntax.py",
+        lambda text: text + "\ndef (",
+        r"does not run: SyntaxError: .*\(line \d+ of syntax.py\)",
+    ),
     (
         "missing.py",
         lambda text: "import no_such_thing\n",

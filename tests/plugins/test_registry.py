@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bioplaus.errors import PluginError, UnknownNameError
 from bioplaus.plugins import registry
-
-
-def install(folder: Path, module: str, source: str, entry: str, group: str) -> None:
-    """A distribution with one module and one entry point, as pip would leave it."""
-    (folder / f"{module}.py").write_text(source)
-    info = folder / f"{module}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of installed distributions, on the path."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    registry._installed.cache_clear()
-    yield folder
-    registry._installed.cache_clear()
+from tests.helpers.strangers import install
 
 
 def test_built_in_rules_come_through_entry_points() -> None:
