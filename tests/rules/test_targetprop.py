@@ -14,7 +14,7 @@ from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.rules.targetprop import Inverse, TargetPropConfig, target_deltas
+from bioplaus.rules.targetprop import Inverse, TargetPropConfig, offset_by, target_deltas
 from tests.helpers.networks import (
     EXACT,
     SEEDS,
@@ -90,7 +90,8 @@ def injected(
 ) -> list[Tensor]:
     """d_1 .. d_L with these inverses."""
     fwd = forward_pass(net, params, batch)
-    return target_deltas(fwd, inverse, TargetPropConfig.model_validate(options))
+    config = TargetPropConfig.model_validate(options)
+    return target_deltas(fwd, offset_by(fwd, inverse, config.difference), config)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
