@@ -114,6 +114,9 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     def supports(self, net: Network) -> str | None:
         return super().supports(net) or self.base.supports(net)
 
+    def amplification(self, net: Network) -> float:
+        return self.base.amplification(net)
+
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
         return self.base.noise(net, batch_size)
 
@@ -126,8 +129,15 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     def variant(self, step: int) -> Self:
         return self._around(self.base.variant(step))
 
+    def watched(self) -> Self:
+        return self._around(self.base.watched())
+
     def adapted(self, metrics: Mapping[str, float]) -> Self:
         return self._around(self.base.adapted(metrics))
+
+    def redone(self, metrics: Mapping[str, float]) -> Self | None:
+        base = self.base.redone(metrics)
+        return None if base is None else self._around(base)
 
     def _around(self, base: LayeredRule[RuleConfig]) -> Self:
         """This rule around another base; the same one again for the same base."""

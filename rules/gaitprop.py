@@ -16,7 +16,7 @@ form loses about eps / gamma^{L-l} of its digits to cancellation in layer l.
 The regulariser keeps the columns of W_l nearly orthogonal, so that D^{-1} W_l^T, with
 D = diag(W_l^T W_l), is nearly its inverse. With inverse="refined" (the default) W_l^{-1} d
 starts from there and is refined on the batch, through the Gram matrix that the regulariser
-has made anyway; where that does not suffice, W_l is factorised (`linalg.solve_rows_refined`).
+has made anyway; where that does not suffice, W_l is factorised (`numerics.refinement`).
 
 With inverse="learned", V_l (f^{-1}(u_l) - c_l) takes the inverse's place, and V_l d that
 of W_l^{-1} d; V_l and c_l learn to reconstruct h_{l-1} from h_l, and the weights above
@@ -25,22 +25,19 @@ layer 1 need not be square (the authors' unpublished branch learnable_inv).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from functools import cached_property, partial
+from typing import Literal, Self
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, ForwardPass, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import Transport, adjoint_transport, backward_sweep
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.numerics.linalg import REFINED_TO
 from bioplaus.numerics.random_streams import Stream
 
 from .inverses import (
@@ -50,10 +47,10 @@ from .inverses import (
     exact_inverse,
     exact_transport,
     initial_inverses,
-    refined_transport,
     why_not_invertible,
 )
-from .orthogonality import OrthoForm, gram_matrices, is_present, orthogonality_grad
+from .orthogonality import OrthoForm, is_present, orthogonality_grad
+from .refined_inverses import RefinedInverseRule, Shared, shared_grams
 
 
 class GaitPropConfig(RuleConfig):
@@ -91,16 +88,7 @@ class GaitPropConfig(RuleConfig):
     )
 
 
-class Shared(NamedTuple):
-    """What the hooks of one step share."""
-
-    grams: dict[int, Tensor]
-    """W_l^T W_l by number from 0, where the regulariser needs them."""
-    errors: list[Tensor]
-    """Relative errors of the refined inverses, filled on the way down."""
-
-
-class GaitProp(LayeredRule[GaitPropConfig]):
+class GaitProp(RefinedInverseRule[GaitPropConfig]):
     """Gradient-adjusted incremental target propagation: e_{l-1} = W_l^{-1} (D_l e_l)."""
 
     name = "gaitprop"
@@ -156,6 +144,10 @@ class GaitProp(LayeredRule[GaitPropConfig]):
             return reason
         return why_not_invertible(net, self._learned)
 
+    def amplification(self, net: Network) -> float:
+        """Of the finite form, whose layer 1 is scaled back by gamma^-(L-1)."""
+        return self.config.gamma ** (1 - net.depth) if self.config.form == "finite" else 1.0
+
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         if not self._learned:
             return State({}, {})
@@ -167,14 +159,9 @@ class GaitProp(LayeredRule[GaitPropConfig]):
     @cached_property
     def _between(self) -> Self:
         """This rule on the steps without the regulariser."""
-        rule = type(self)(self.config)
+        rule = self._like(self._plan)
         rule._regularises = False
         return rule
-
-    def adapted(self, metrics: Mapping[str, float]) -> Self:
-        if not self._refined or metrics["inverse_error"] <= REFINED_TO:
-            return self
-        return type(self)(self.config.model_copy(update={"inverse": "exact"}))
 
     @property
     def _refined(self) -> bool:
@@ -185,8 +172,7 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         )
 
     def shared(self, fwd: ForwardPass) -> Shared:
-        needed = is_present(self._strength) and self.config.ortho_form == "offdiag"
-        return Shared(gram_matrices(fwd.net, fwd.params) if needed else {}, [])
+        return shared_grams(fwd, self._strength, self.config.ortho_form)
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         adjust = self.config.adjust
@@ -200,14 +186,11 @@ class GaitProp(LayeredRule[GaitPropConfig]):
         if self._learned:
             return adjoint_transport(fwd, fwd.state.aux)
         if self._refined:
-            return refined_transport(fwd, fwd.shared.grams, fwd.shared.errors)
+            return exact_transport(fwd, partial(self.solver, fwd))
         return exact_transport(fwd)
 
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
-        if self._learned:
-            return {}
-        none = torch.zeros_like(fwd.error[0, 0])
-        return {"inverse_error": torch.stack([none, *fwd.shared.errors]).amax()}
+        return {} if self._learned else self.inverse_metrics(fwd)
 
     def penalty(self, fwd: ForwardPass) -> Params:
         form, grams = self.config.ortho_form, fwd.shared.grams

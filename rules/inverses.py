@@ -7,16 +7,16 @@ W_l, so that V_l d is the layer's `adjoint` with V_l^T for feedback weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from bioplaus.learning.rule import ForwardPass
 from bioplaus.learning.sweep import Transport
-from bioplaus.network.layer import Init, Layer, Params
+from bioplaus.network.layer import Init, Layer, Params, Solver
 from bioplaus.network.network import Network
-from bioplaus.numerics.linalg import solve_rows_refined
+from bioplaus.numerics.linalg import solve_rows
 from bioplaus.numerics.random_streams import Stream
 
 Inverse = Callable[[int, Tensor], Tensor]
@@ -37,31 +37,14 @@ def why_not_invertible(net: Network, learned: bool = False) -> str | None:
     return None
 
 
-def exact_transport(fwd: ForwardPass) -> Transport:
-    """W_l^{-1} d; zero on units that layer l does not read."""
-
-    def transport(l: int, d: Tensor) -> Tensor:
-        return fwd.net.layers[l].solve(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, d)
-
-    return transport
-
-
-def refined_transport(
-    fwd: ForwardPass, grams: Mapping[int, Tensor], errors: list[Tensor]
+def exact_transport(
+    fwd: ForwardPass, solver: Callable[[int], Solver] = lambda l: solve_rows
 ) -> Transport:
-    """`exact_transport` by refinement from near orthogonality; its relative errors are added.
-
-    grams: W_l^T W_l of the layers where it is at hand, by number from 0.
-    """
+    """W_l^{-1} d; zero on units that layer l does not read. solver: of each layer, from 0."""
 
     def transport(l: int, d: Tensor) -> Tensor:
-        def solver(matrix: Tensor, rows: Tensor) -> Tensor:
-            solution, error = solve_rows_refined(matrix, rows, grams.get(l))
-            errors.append(error)
-            return solution
-
-        layer = fwd.net.layers[l]
-        return layer.solve(fwd.net.at(fwd.params, l), fwd.trace[l].residuals, d, solver)
+        p, residuals = fwd.net.at(fwd.params, l), fwd.trace[l].residuals
+        return fwd.net.layers[l].solve(p, residuals, d, solver(l))
 
     return transport
 

@@ -18,6 +18,7 @@ for leaky relu).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, Self
 
@@ -29,7 +30,6 @@ from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import (
     AuxOptimizer,
     ForwardPass,
-    LayeredRule,
     NoiseSpec,
     RuleConfig,
     State,
@@ -47,8 +47,9 @@ from .inverse_learning import (
     learned_inverse,
     reconstruction_grad,
 )
-from .inverses import Inverse, exact_inverse, why_not_invertible
-from .orthogonality import OrthoForm, orthogonality_grad
+from .inverses import Inverse, exact_transport, why_not_invertible
+from .orthogonality import OrthoForm, is_present, orthogonality_grad
+from .refined_inverses import RefinedInverseRule, Shared, shared_grams
 
 
 class TargetPropConfig(RuleConfig):
@@ -106,7 +107,7 @@ class TargetPropConfig(RuleConfig):
         return self
 
 
-class TargetProp(LayeredRule[TargetPropConfig]):
+class TargetProp(RefinedInverseRule[TargetPropConfig]):
     """Difference target propagation: targets come down through learned or exact inverses."""
 
     name = "targetprop"
@@ -194,15 +195,36 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         outputs = {f"{l}.output": NoiseSpec((*rows, *layer.out_shape)) for l, layer in upper}
         return inputs | outputs
 
+    def shared(self, fwd: ForwardPass) -> Shared:
+        return shared_grams(fwd, self.config.ortho, self.config.ortho_form)
+
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        inverse = exact_inverse(fwd) if self.config.inverse == "exact" else self._learned(fwd)
-        return target_deltas(fwd, inverse, self.config)
+        if self.config.inverse == "exact":
+            lower = self._exactly(fwd)
+        else:
+            lower = offset_by(fwd, self._learned(fwd), self.config.difference)
+        return target_deltas(fwd, lower, self.config)
+
+    def _exactly(self, fwd: ForwardPass) -> LowerOffset:
+        """W_l^-1 (a_l - f^-1(h_l - o_l)); zero on units that layer l does not read."""
+        refined = is_present(self.config.ortho)
+        carry = exact_transport(fwd, partial(self.solver, fwd)) if refined else exact_transport(fwd)
+
+        def lower(l: int, offset: Tensor) -> Tensor:
+            step, activation = fwd.trace[l], fwd.net.layers[l].activation
+            return carry(l, step.preactivation - activation.inverse(step.output - offset))
+
+        return lower
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        return self.inverse_metrics(fwd) if fwd.shared.solved else {}
 
     def _learned(self, fwd: ForwardPass) -> Inverse:
         return learned_inverse(fwd, "input" if self.config.inverse_loss == "l-drl" else "output")
 
     def penalty(self, fwd: ForwardPass) -> Params:
-        return orthogonality_grad(fwd.net, fwd.params, self.config.ortho, self.config.ortho_form)
+        form, grams = self.config.ortho_form, fwd.shared.grams
+        return orthogonality_grad(fwd.net, fwd.params, self.config.ortho, form, grams)
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         if self.config.inverse == "exact":
@@ -223,8 +245,23 @@ class TargetProp(LayeredRule[TargetPropConfig]):
         )
 
 
-def target_deltas(fwd: ForwardPass, inverse: Inverse, config: TargetPropConfig) -> list[Tensor]:
-    """d_1 .. d_L for any inverses; works on h_l - t_l, which spares a cancellation."""
+LowerOffset = Callable[[int, Tensor], Tensor]
+"""(l, h_l - t_l) -> h_{l-1} - t_{l-1}, l from 0: an offset spares a cancellation."""
+
+
+def offset_by(fwd: ForwardPass, inverse: Inverse, difference: bool) -> LowerOffset:
+    """By any inverses, corrected for what they fail to explain or not."""
+
+    def lower(l: int, offset: Tensor) -> Tensor:
+        step = fwd.trace[l]
+        explained = inverse(l, step.output) if difference else step.input
+        return explained - inverse(l, step.output - offset)
+
+    return lower
+
+
+def target_deltas(fwd: ForwardPass, lower: LowerOffset, config: TargetPropConfig) -> list[Tensor]:
+    """d_1 .. d_L for any way of targets down."""
     deltas = []
     transpose = adjoint_transport(fwd, fwd.params)
     offset = config.target_step * fwd.error
@@ -237,6 +274,5 @@ def target_deltas(fwd: ForwardPass, inverse: Inverse, config: TargetPropConfig) 
         if config.top == "gradient" and l == fwd.net.depth - 1:
             offset = config.target_step * transpose(l, delta)
         else:
-            explained = inverse(l, step.output) if config.difference else step.input
-            offset = explained - inverse(l, step.output - offset)
+            offset = lower(l, offset)
     return deltas[::-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -52,6 +51,10 @@ class OptimizerSpec(BaseModel):
         """What is set, by torch's names."""
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
+    def resolved(self) -> dict[str, Any]:
+        """All of torch's settings, by its names, with its defaults where nothing is set."""
+        return _CLASSES[self.name]([torch.zeros(0)], **self.settings()).defaults
+
     def updated(self, changes: Mapping[str, object]) -> OptimizerSpec:
         """These settings with some changed; another `name` keeps only the learning rate.
 
@@ -80,60 +83,3 @@ class OptimizerSpec(BaseModel):
         return ({"fused": True} if self.name in _FUSED else {}) | (
             {"capturable": True} if counts else {}
         )
-
-
-class StackedOptimizer:
-    """One torch optimizer on stacked tensors (R, ...), each replica with settings of its own.
-
-    Where they differ, it works on views of the replicas, neighbours with equal settings in
-    one: slices of the first axis, contiguous as the fused optimizers need them.
-    """
-
-    def __init__(self, specs: Sequence[OptimizerSpec], tensors: Iterable[Tensor]) -> None:
-        """specs: one for all replicas, or one for each, of one kind; ConfigError otherwise."""
-        self._tensors = list(tensors)
-        kinds = {spec.name for spec in specs}
-        if len(kinds) != 1:
-            raise ConfigError(f"replicas cannot share {' and '.join(sorted(kinds))}")
-        self._parts: list[tuple[Tensor, Tensor, slice]] = []
-        if len(set(specs)) == 1:
-            self._inner = specs[0].build(self._tensors)
-            return
-        groups: list[dict[str, Any]] = []
-        start = 0
-        for spec, same in groupby(specs):
-            part = slice(start, start := start + len(list(same)))
-            views = [tensor[part] for tensor in self._tensors]
-            self._parts += [(t, v, part) for t, v in zip(self._tensors, views, strict=True)]
-            groups.append({"params": views, **spec.settings()})
-        self._inner = _CLASSES[specs[0].name](groups, **specs[0].mechanics(self._tensors))
-
-    def step(self) -> None:
-        """One step along the tensors' `grad`."""
-        for tensor, view, part in self._parts:
-            assert tensor.grad is not None
-            view.grad = tensor.grad[part]
-        self._inner.step()
-
-    def snapshot(self) -> dict[str, Tensor]:
-        """What it keeps, by the number of the tensor or view and torch's name."""
-        kept = self._inner.state_dict()["state"]
-        return {
-            f"{number}.{name}": value
-            for number, values in kept.items()
-            for name, value in values.items()
-            if isinstance(value, Tensor)
-        }
-
-    def restore(self, kept: Mapping[str, Tensor]) -> None:
-        """Go on from a snapshot."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in kept.items():
-            number, _, name = key.partition(".")
-            state.setdefault(int(number), {})[name] = tensor
-        self._inner.load_state_dict({**self._inner.state_dict(), "state": state})
-
-    @property
-    def state(self) -> Mapping[Tensor, dict[str, Any]]:
-        """What it keeps, by tensor or view."""
-        return self._inner.state

@@ -173,9 +173,24 @@ class LearningRule(ABC, Generic[C]):
         """
         return self
 
-    def adapted(self, metrics: Mapping[str, float]) -> Self:
-        """The rule for the next epoch, from each metric's largest mean over the replicas."""
+    def watched(self) -> Self:
+        """The rule for a harness that asks `adapted` and `redone` after every epoch.
+
+        By itself a rule's update is right in any case; watched, it may be quicker and wrong
+        where its metrics tell.
+        """
         return self
+
+    def adapted(self, metrics: Mapping[str, float]) -> Self:
+        """The rule for the next epoch, from each metric's largest mean over the replicas.
+
+        It depends on these alone, not on what the rule was before.
+        """
+        return self
+
+    def redone(self, metrics: Mapping[str, float]) -> Self | None:
+        """The rule to take the epoch again with that gave these metrics; None if it stands."""
+        return None
 
     @property
     def search_space(self) -> SearchSpace:
@@ -199,6 +214,13 @@ class LearningRule(ABC, Generic[C]):
                 "this rule treats each by itself"
             )
         return None
+
+    def amplification(self, net: Network) -> float:
+        """How many times a rounding error grows on its way into an update, by the rule's design.
+
+        1 where it hardly grows. Two devices, which round differently, may differ by so much.
+        """
+        return 1.0
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
         """The noise that `update` needs at each step."""

@@ -80,11 +80,12 @@ class LeakyRelu(Activation):
             raise ConfigError(f"leaky_relu needs a positive slope, not {self.slope}")
 
     def __call__(self, a: Tensor) -> Tensor:
-        return torch.where(a > 0, a, self.slope * a)
+        return F.leaky_relu(a, self.slope)
 
     def slope_at(self, a: Tensor) -> Tensor:
-        # two numbers would make a float32 tensor, and a slope of 0.1 inexact in float64
-        return torch.where(a > 0, torch.ones_like(a), self.slope)
+        # the gradient of `leaky_relu` where 1 comes down: many times faster than `torch.where`
+        slope: Tensor = torch.ops.aten.leaky_relu_backward(torch.ones_like(a), a, self.slope, False)
+        return slope
 
     def inverse(self, h: Tensor) -> Tensor:
         return torch.where(h > 0, h, h / self.slope)

@@ -215,9 +215,9 @@ class _Harness(_Loop):
         super().__init__(train.x.device)
         self.replicas, self.dtype = replicas, train.x.dtype
         self._experiment = experiment
-        seeds = range(replicas)
+        rule, seeds = experiment.rule.watched(), range(replicas)
         self._stepper = Stepper(
-            experiment.rule, experiment.network, train, budget(experiment), seeds, execution.compile
+            rule, experiment.network, train, budget(experiment), seeds, execution.compile
         )
         self._order = _order(experiment, train, replicas)
         self._number = 0

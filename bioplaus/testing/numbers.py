@@ -64,12 +64,18 @@ def device(case: Case) -> str:
     there = tree_map(lambda tensor: tensor.cuda(), given)
     found = tree_map(lambda tensor: tensor.cpu(), case.update(there))
     far = distance(found, case.update(given))
+    allowed = device_tolerance(case.rule.amplification(case.net))
     require(
-        far <= DEVICES,
-        f"CPU and GPU differ by {far:.1e} of the norm in float64",
+        far <= allowed,
+        f"CPU and GPU differ by {far:.1e} of the norm in float64, more than {allowed:.0e}",
         "make new tensors from those given (x.new_zeros, device=x.device)",
     )
     return f"to {far:.0e}"
+
+
+def device_tolerance(amplification: float) -> float:
+    """How far two devices may be apart: ten roundings, as often as the rule amplifies them."""
+    return max(DEVICES, 10 * torch.finfo(torch.float64).eps * amplification)
 
 
 @dataclass(frozen=True)

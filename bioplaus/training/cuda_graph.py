@@ -42,7 +42,7 @@ class Captured:
             with torch.cuda.graph(graph):
                 self._function()
         except RuntimeError as error:
-            self.why = f"it cannot be captured ({str(error).partition(chr(10))[0][:200]})"
+            self.why = f"it cannot be captured ({_first_cause(error)})"
             torch.cuda.synchronize()
             self._warm_up()
             return
@@ -56,3 +56,10 @@ class Captured:
         with torch.cuda.stream(self._side):
             self._function()
         main.wait_stream(self._side)
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong first: ending a capture that failed raises once more, in other words."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).partition("\n")[0][:200]

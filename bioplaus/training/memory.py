@@ -28,9 +28,8 @@ def fitting(experiment: Experiment, train: Split, wanted: int) -> int:
 
 def replica_bytes(experiment: Experiment, train: Split) -> int | None:
     """What one replica holds beside the data, counted from a step; None where not traced."""
-    stepper = Stepper(
-        experiment.rule, experiment.network, train, budget(experiment), [0], compile="off"
-    )
+    rule = experiment.rule.watched()
+    stepper = Stepper(rule, experiment.network, train, budget(experiment), [0], compile="off")
     index = torch.arange(experiment.task.batch_size, device=train.x.device)[None]
     with torch.no_grad():
         stepper.step(index, 0, None)

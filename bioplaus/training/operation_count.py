@@ -83,6 +83,9 @@ def _flops(node: Node) -> int:
     arguments = [_meta(a) for a in node.args]
     if str(packet) == "bioplaus.solve":
         return _solve_flops(*(a.shape for a in arguments))
+    if str(packet) == "bioplaus.product_in_full":
+        a, b = (argument.shape for argument in arguments)
+        return int(2 * a.numel() * b[-1])
     if packet not in flop_registry:
         return 0
     keywords = {name: _meta(a) for name, a in node.kwargs.items()}

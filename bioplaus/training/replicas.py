@@ -9,12 +9,12 @@ from torch import Tensor
 
 from bioplaus.errors import PluginError
 from bioplaus.learning.batching import Replica, Rule, stack, stacked_initial, unstack
-from bioplaus.learning.optimizers import StackedOptimizer
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.training.budget import Budget
+from bioplaus.training.stacked_optimizer import StackedOptimizer
 
 
 class Replicas:
@@ -70,12 +70,12 @@ class Replicas:
 
     def take(self, returned: Iterator[Tensor]) -> None:
         """A step's gradients, auxiliary gradients and next memory, in the order of `given`."""
-        for parameter in (*self.params.values(), *self.aux.values()):
-            parameter.grad = next(returned).contiguous()
+        grads = [_graded(parameter, next(returned)) for parameter in self.params.values()]
+        aux_grads = [_graded(parameter, next(returned)) for parameter in self.aux.values()]
         memory = {name: next(returned) for name in self.memory}
-        self._optimizer.step()
+        self._optimizer.step(grads)
         if self._aux_optimizer is not None:
-            self._aux_optimizer.step()
+            self._aux_optimizer.step(aux_grads)
         self._remember(memory)
 
     def refresh(self, batch: Batch, number: int) -> None:
@@ -131,8 +131,13 @@ class Replicas:
                 yield tensor.grad
         yield from self.memory.values()
         for optimizer in (self._optimizer, self._aux_optimizer):
-            for kept in optimizer.state.values() if optimizer else ():
-                yield from (v for v in kept.values() if isinstance(v, Tensor))
+            yield from optimizer.tensors() if optimizer else ()
+
+
+def _graded(parameter: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in one piece, as the fused optimizers need it, and as the parameter's."""
+    parameter.grad = grad.contiguous()
+    return parameter.grad
 
 
 def _copy(tensors: Mapping[str, Tensor], into: Params) -> None:

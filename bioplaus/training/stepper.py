@@ -59,12 +59,15 @@ class Stepper:
         }
         self.noise = NoiseSource(rule.noise(net, budget.batch_size), seeds, dtype, device)
         self._compile = compile
+        self._epochs = budget.epochs
         self._steps = budget.epochs * (len(train) // budget.batch_size)
         self._programs: dict[Rule, Program] = {}
         self._untraced = Untraced(
             f"`variant` or `adapted` has returned more than {MOST_VARIANTS} objects; make each "
             "variant once and return the same object again, since each is traced for itself"
         )
+        self.measurements: list[Program] = []
+        """Programs that run once an epoch."""
         self._work_before = Work()
         self._driver: Driver = (
             InPlace(self._replicas, self._examples, capture=compile != "off")
@@ -87,7 +90,9 @@ class Stepper:
         """The rule's step as a program, traced once; beyond `MOST_VARIANTS` of them, one that
         traces and keeps nothing: a rule that makes a new object for each step ends there."""
         if rule not in self._programs and len(self._programs) < MOST_VARIANTS:
-            self._programs[rule] = Program(self._function(rule), self._worth_compiling)
+            self._programs[rule] = Program(
+                self._function(rule), lambda graph: self._worth_compiling(graph, self._steps)
+            )
         if rule in self._programs:
             return self._programs[rule]
         return self._untraced.of(self._function(rule))
@@ -106,6 +111,12 @@ class Stepper:
     def metrics(self) -> tuple[str, ...]:
         """Names of what the rule reports, after the first step."""
         return self.programs[0].names
+
+    def measurement(self, function: Function) -> Program:
+        """A program that runs once an epoch, compiled where that repays itself."""
+        program = Program(function, lambda graph: self._worth_compiling(graph, self._epochs))
+        self.measurements.append(program)
+        return program
 
     def gather(self, index: Tensor) -> Batch:
         """The examples at those indices, with one-hot targets."""
@@ -148,6 +159,14 @@ class Stepper:
         flops, steps, peak = snapshot["work"].tolist()
         self._work_before = Work(None if flops < 0 else flops, steps, None if peak < 0 else peak)
 
+    def held(self) -> Mapping[str, Tensor]:
+        """The replicas as they stand, without the work so far; shares storage with them."""
+        return self._replicas.snapshot()
+
+    def put_back(self, held: Mapping[str, Tensor]) -> None:
+        """The replicas as they stood, at any time; the work is not undone."""
+        self._replicas.restore(held)
+
     def tensors(self) -> Iterator[Tensor]:
         """All that lasts between steps: data, parameters, their gradients, states."""
         yield from (self._examples.x, self._examples.y)
@@ -160,9 +179,9 @@ class Stepper:
         names = [list(part) for part in (self.params, *self.state)]
         return step_function(rule, self.net, options, self.noise, names)
 
-    def _worth_compiling(self, graph: GraphModule) -> bool:
+    def _worth_compiling(self, graph: GraphModule, calls: int) -> bool:
         if self._compile != "auto":
             return self._compile == "on"
         saving = dispatch_saving(graph)
         on_cpu = self._examples.x.device.type == "cpu"
-        return on_cpu and self._steps * saving.seconds > saving.repaid_after
+        return on_cpu and calls * saving.seconds > saving.repaid_after

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from bioplaus.learning.alignment import AlignmentProbe
 from bioplaus.learning.batching import Replica, Rule, batched_predict, unstack
-from bioplaus.learning.rule import Batch, State
+from bioplaus.learning.rule import Batch, LearningRule, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream, random_order
@@ -19,13 +20,14 @@ from bioplaus.system.interruption import Interruption
 from bioplaus.tasks.dataset import Split
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors
+from bioplaus.training.evaluation import Accuracies, ProbeProgram
 from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors
 from bioplaus.training.stepper import Compile, Stepper
+from bioplaus.training.traced_step import Program
+
+T = TypeVar("T")
 
 _REPORT_EVERY_SECONDS = 0.1
-
-_EVALUATION_ELEMENTS = 2**24
-"""Activities of one layer held at once in an evaluation, over all replicas."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +70,25 @@ class Trainer:
         self.device = splits.train.x.device
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        self.stepper = Stepper(rule, net, splits.train, budget, seeds, compile, each)
-        self._predict = batched_predict(rule, net)
+        self.stepper = Stepper(rule.watched(), net, splits.train, budget, seeds, compile, each)
         with torch.no_grad():  # what it gives is checked now, not after the first epoch
-            self._predict(self.params, self.state, splits.train.x[:2])
-        self._probe = (
-            AlignmentProbe(rule, net, self.params, self._probe_batch(), seeds) if probe else None
-        )
+            batched_predict(rule, net)(self.params, self.state, splits.train.x[:2])
+        self._accuracies = self._make_accuracies(rule, compile != "off")
+        self._probe = self._make_probe(rule, compile != "off") if probe else None
         self.steps_per_epoch = len(splits.train) // budget.batch_size
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
-        self.evaluation_seconds = 0.0
         self.resumed_at: list[int] = []
         """The steps after which the training was resumed from a checkpoint."""
         self.notes: list[str] = []
         """What was not as it should be, without a change of results, one line each."""
-        self._stepping_seconds = self._setup_before = self._lap = 0.0
+        self._stepping_seconds = self._measuring_seconds = self._setup_before = self._lap = 0.0
         self._step = self._epochs_done = 0
         self._sums: Tensor | None = None
+        self._start: Tensors = {}
+        """The replicas at the start of the epoch, for a rule that may take it again."""
+        self._redone: list[dict[str, float]] = []
+        """What made the rule take this epoch again, each time."""
 
     @property
     def params(self) -> Params:
@@ -144,6 +147,8 @@ class Trainer:
         """The rest of an epoch, and what is measured after it."""
         epoch = self._epochs_done + 1
         last = epoch * self.steps_per_epoch
+        if not self._start and type(self.stepper.rule).redone is not LearningRule.redone:
+            self._start = {name: t.clone() for name, t in self.stepper.held().items()}
         self._lap = told = time.perf_counter()
         for index in self.batches(epoch)[self._step - last :]:
             self._sums = self.stepper.step(index, self._step, self._sums)
@@ -156,13 +161,37 @@ class Trainer:
         assert self._sums is not None  # an epoch has a step: Task.load_data sees to it
         self._synchronize()
         self._stepping_seconds += self._passed()
+        if self._redo(self._sums):
+            self._step, self._sums = last - self.steps_per_epoch, None
+            return
         self._record(epoch, self._sums)
         self._synchronize()
-        self.evaluation_seconds += self._passed()
+        self._measuring_seconds += self._passed()
         self._adapt(epoch)
-        self._sums, self._epochs_done = None, epoch
+        self._sums, self._epochs_done, self._start = None, epoch, {}
+        self._redone.clear()
         if not self._over:
             self._checkpoint(checkpoints, interruption, epoch_ended=True)
+
+    def _redo(self, sums: Tensor) -> bool:
+        """Whether the rule takes the epoch again, from its start: it then stands there."""
+        if not self._start:
+            return False
+        # one that has diverged only now may have done so for want of accuracy
+        alive = [i for i, outcome in enumerate(self.outcomes) if outcome.diverged_epoch is None]
+        worst = (sums[:, alive] / self.steps_per_epoch).amax(1).tolist()
+        metrics = dict(zip(self.stepper.metrics, worst, strict=True))
+        stronger = self.stepper.rule.redone(metrics)
+        if stronger is None:
+            return False
+        self.stepper.rule = stronger
+        self.stepper.put_back(self._start)
+        self._redone.append(metrics)
+        return True
+
+    def _finite(self) -> Tensor:
+        """Whether all parameters of a replica are, (R,)."""
+        return torch.stack([t.flatten(1).isfinite().all(1) for t in self.params.values()]).all(0)
 
     def _checkpoint(
         self, checkpoints: Checkpoints | None, interruption: Interruption, epoch_ended: bool = False
@@ -186,6 +215,12 @@ class Trainer:
             "seconds": torch.tensor(seconds, dtype=torch.float64),
             "resumed_at": torch.tensor(self.resumed_at, dtype=torch.int64),
             **({} if self._sums is None else {"sums": self._sums}),
+            **{
+                f"redone/{i}/{name}": torch.tensor(value, dtype=torch.float64)
+                for i, metrics in enumerate(self._redone)
+                for name, value in metrics.items()
+            },
+            **{f"start/{name}": t for name, t in self._start.items()},
             **{f"outcomes/{name}": t for name, t in to_tensors(self.outcomes).items()},
             **{f"stepper/{name}": t for name, t in self.stepper.snapshot().items()},
         }
@@ -194,7 +229,7 @@ class Trainer:
         """Go on from a snapshot, before any step was taken."""
         self._step = int(snapshot["step"])
         seconds = snapshot["seconds"].tolist()
-        self._stepping_seconds, self._setup_before, self.evaluation_seconds = seconds
+        self._stepping_seconds, self._setup_before, self._measuring_seconds = seconds
         self.resumed_at = [*snapshot["resumed_at"].tolist(), self._step]
         self._sums = snapshot["sums"].to(self.device) if "sums" in snapshot else None
         self.outcomes = from_tensors(_part(snapshot, "outcomes/"), self.seeds)
@@ -202,6 +237,11 @@ class Trainer:
         self._epochs_done = len(self.outcomes[0].test_accuracy)
         for epoch in range(1, self._epochs_done + 1):
             self._adapt(epoch)
+        self._start = {k: t.to(self.device) for k, t in _part(snapshot, "start/").items()}
+        redone = {name: float(t) for name, t in _part(snapshot, "redone/").items()}
+        while metrics := _part(redone, f"{len(self._redone)}/"):
+            self._redone.append(metrics)
+            self.stepper.rule = self.stepper.rule.redone(metrics) or self.stepper.rule
 
     def _passed(self) -> float:
         """Seconds since this was asked last."""
@@ -211,16 +251,18 @@ class Trainer:
     @property
     def train_seconds(self) -> float:
         """What steps took, tracing and compiling them apart."""
-        return self._stepping_seconds - self._tracing_seconds
+        return self._stepping_seconds - _setup(self.stepper.programs)
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """What accuracies and probes took, tracing and compiling them apart."""
+        return self._measuring_seconds - _setup(self.stepper.measurements)
 
     @property
     def setup_seconds(self) -> float:
         """What tracing and compiling took."""
-        return self._setup_before + self._tracing_seconds
-
-    @property
-    def _tracing_seconds(self) -> float:
-        return sum(program.setup_seconds for program in self.stepper.programs)
+        programs = [*self.stepper.programs, *self.stepper.measurements]
+        return self._setup_before + _setup(programs)
 
     def _adapt(self, epoch: int) -> None:
         """Let the rule look at an epoch's metrics, the worst of the replicas'."""
@@ -249,17 +291,11 @@ class Trainer:
 
     def _record(self, epoch: int, sums: Tensor) -> None:
         """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
-        finite = torch.stack([t.flatten(1).isfinite().all(1) for t in self.params.values()])
         totals = dict(zip(self.stepper.metrics, sums, strict=True))
         means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
-        validation = self.accuracy(self.splits.validation)
-        test = self.accuracy(self.splits.test)
-        measured = self._probe.measure(self.params, self.state) if self._probe else {}
-        alignment = {
-            reference: {name: tensor.tolist() for name, tensor in numbers.items()}
-            for reference, numbers in measured.items()
-        }
-        healthy = (finite.all(0) & totals["loss"].isfinite()).tolist()
+        validation, test = self.accuracies()
+        alignment = self._alignment()
+        healthy = (self._finite() & totals["loss"].isfinite()).tolist()
         for index, outcome in enumerate(self.outcomes):
             if outcome.diverged_epoch is None and not healthy[index]:
                 outcome.diverged_epoch = epoch
@@ -275,20 +311,39 @@ class Trainer:
                 for name, values in numbers.items():
                     curves.setdefault(name, []).append(values[index])
 
-    def accuracy(self, split: Split | None) -> list[float]:
-        """Each replica's share of right answers on a split; [] where there is none."""
-        if split is None:
-            return []
-        units = max(int(torch.Size(s).numel()) for s in self._shapes())
-        chunk = max(1, _EVALUATION_ELEMENTS // (len(self.seeds) * units))
-        right = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
-        for x, y in zip(torch.split(split.x, chunk), torch.split(split.y, chunk), strict=True):
-            output = self._predict(self.params, self.state, x)
-            right += (output[..., : self.net.classes].argmax(-1) == y).sum(-1)
-        return [count / len(split) for count in right.tolist()]
+    def accuracies(self) -> tuple[list[float], list[float]]:
+        """Each replica's share of right answers on the validation and the test split.
 
-    def _shapes(self) -> list[tuple[int, ...]]:
-        return [self.net.in_shape, *(layer.out_shape for layer in self.net.layers)]
+        [] for a split that is not there.
+        """
+        shares = self._accuracies(self.params, self.state).tolist() if self._accuracies else []
+        here = iter(shares)
+        splits = self.splits.validation, self.splits.test
+        validation, test = ([] if split is None else next(here) for split in splits)
+        return validation, test
+
+    def _alignment(self) -> dict[str, dict[str, list[float]]]:
+        """reference -> "cosine.1", ... -> each replica's; {} without a probe."""
+        found: dict[str, dict[str, list[float]]] = {}
+        if self._probe is None:
+            return found
+        names, numbers = self._probe(self.params, self.state)
+        for name, values in zip(names, numbers.tolist(), strict=True):
+            reference, _, short = name.partition("/")
+            found.setdefault(reference, {})[short] = values
+        return found
+
+    def _make_accuracies(self, rule: Rule, capture: bool) -> Accuracies | None:
+        splits = [s for s in (self.splits.validation, self.splits.test) if s is not None]
+        if not splits:
+            return None
+        program = self.stepper.measurement
+        return Accuracies(rule, self.net, splits, len(self.seeds), program, capture)
+
+    def _make_probe(self, rule: Rule, capture: bool) -> ProbeProgram:
+        probe = AlignmentProbe(rule, self.net, self.params, self._probe_batch(), self.seeds)
+        names = [list(part) for part in (self.params, *self.state)]
+        return ProbeProgram(probe, names, self.stepper.measurement, self.device, capture)
 
     def _probe_batch(self) -> Batch:
         """The same training examples for every rule and seed."""
@@ -300,5 +355,9 @@ class Trainer:
             torch.cuda.synchronize(self.device)
 
 
-def _part(tensors: Tensors, prefix: str) -> Tensors:
+def _setup(programs: Sequence[Program]) -> float:
+    return sum(program.setup_seconds for program in programs)
+
+
+def _part(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

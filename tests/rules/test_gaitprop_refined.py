@@ -77,10 +77,3 @@ def test_between_two_uses_of_the_regulariser_there_is_none() -> None:
     for name, tensor in plain.grads.items():
         assert torch.equal(used.grads[name], tensor)
         assert torch.allclose(between.grads[name], tensor, rtol=1e-12)
-
-
-def test_an_accelerator_whose_refinement_left_its_bound_goes_on_by_lu() -> None:
-    rule = get_rule("gaitprop")
-    assert rule.adapted({"loss": 1.0, "inverse_error": 1e-5}) is rule
-    for lost in (1e-3, float("inf"), float("nan")):
-        assert rule.adapted({"loss": 1.0, "inverse_error": lost}).config.inverse == "exact"

@@ -11,7 +11,7 @@ from torch import Tensor
 from bioplaus.learning.rule import Batch
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.rules.targetprop import Inverse, TargetPropConfig, target_deltas
+from bioplaus.rules.targetprop import Inverse, TargetPropConfig, offset_by, target_deltas
 from tests.helpers.functions import FORWARD, INVERSE, LEAKY, SLOPE
 from tests.helpers.networks import (
     EXACT,
@@ -66,7 +66,8 @@ def injected(
 ) -> list[Tensor]:
     """d_1 .. d_L with these inverses."""
     fwd = forward_pass(net, params, batch)
-    return target_deltas(fwd, inverse, TargetPropConfig.model_validate(options))
+    config = TargetPropConfig.model_validate(options)
+    return target_deltas(fwd, offset_by(fwd, inverse, config.difference), config)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

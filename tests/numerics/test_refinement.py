@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from bioplaus.numerics.linalg import REFINED_TO, REFINEMENTS, solve_rows, solve_rows_refined
+from bioplaus.numerics.linalg import solve_rows
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.numerics.refinement import REFINED_TO, refine, solve_rows_refined
 
 SEEDS = range(10)
 
@@ -38,7 +39,7 @@ def test_float32_is_within_the_bound_however_far_from_orthogonal(
     a, d = columns(seed, 20, off), rows(seed, 7, 20)
     exact = torch.linalg.solve(a, d.T).T
     single = a.float()
-    y, error = solve_rows_refined(single, d.float(), single.T @ single if with_gram else None)
+    y, error, _ = solve_rows_refined(single, d.float(), single.T @ single if with_gram else None)
     assert error <= REFINED_TO
     # float32's own error is its eps times the condition number
     rounding = 1e-6 * float(torch.linalg.cond(a))
@@ -46,55 +47,50 @@ def test_float32_is_within_the_bound_however_far_from_orthogonal(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_refinement_gains_the_distance_from_orthogonality(seed: int) -> None:
-    """Jacobi's iteration gains rho = ||I - V W|| a step, V = D^-1 W^T, from an error of rho."""
-    a, d = columns(seed, 20, 0.08), rows(seed, 7, 20)
-    y, estimate = solve_rows_refined(a.float(), d.float())
-    assert estimate > 0, "no LU"
+def test_one_refinement_less_is_a_factor_of_the_residual(seed: int) -> None:
+    """Jacobi's iteration gains ||I - V W|| a step, V = D^-1 W^T."""
+    a, d = columns(seed, 20, 0.05), rows(seed, 7, 20)
+    exact = torch.linalg.solve(a, d.T).T
     gram = a.T @ a
-    scale = torch.diagonal(gram).sqrt()
-    rho = float(torch.linalg.matrix_norm(gram / scale.outer(scale) - torch.eye(20), 2))
-    # of y in the norm of D^1/2, whose entries differ by no more than a factor of four
-    bound = 4 * rho ** (REFINEMENTS + 1)
-    assert relative(y, torch.linalg.solve(a, d.T).T) <= bound + 1e-6
+    scaled = gram / torch.diagonal(gram).sqrt().outer(torch.diagonal(gram).sqrt())
+    rho = float(torch.linalg.matrix_norm(scaled - torch.eye(20), 2))
+    errors = []
+    for refinements in (2, 3):
+        errors.append(relative(refine(a, d, gram, refinements)[0], exact))
+    assert errors[1] <= 1.5 * rho * errors[0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_float64_is_solved_by_lu(seed: int) -> None:
     a, d = columns(seed, 12, 0.1), rows(seed, 5, 12)
-    y, error = solve_rows_refined(a, d)
+    y, error, _ = solve_rows_refined(a, d)
     assert torch.equal(y, solve_rows(a, d))
     assert error == 0
 
 
 def test_the_estimate_is_the_error() -> None:
     """Within a factor of three, where the error is well above float32's rounding."""
-    compared = 0
     for seed in SEEDS:
-        for off in (0.08, 0.1, 0.12):
-            a, d = columns(seed, 40, off), rows(seed, 7, 40)
-            y, estimate = solve_rows_refined(a.float(), d.float())
-            error = relative(y, torch.linalg.solve(a, d.T).T)
-            if estimate > 1e-5:  # 0 where it was solved by LU
-                assert error / 3 <= float(estimate) <= 3 * error
-                compared += 1
-    assert compared >= 10
+        a, d = columns(seed, 40, 0.25), rows(seed, 7, 40)
+        y, estimate = refine(a, d, None, 3)
+        error = relative(y, torch.linalg.solve(a, d.T).T)
+        assert error / 3 <= float(estimate) <= 3 * error
 
 
 def test_a_replica_that_is_lost_is_solved_alone() -> None:
     near, far = columns(0, 12, 0.02).float(), columns(1, 12, 4.0).float()
     d = rows(0, 5, 12).float()
     stacked = torch.stack([near, far, near]), torch.stack([d, d, 2 * d])
-    y, error = vmap(solve_rows_refined)(*stacked)
+    y, error, _ = vmap(solve_rows_refined)(*stacked)
     assert error[1] == 0 and 0 < error[0] <= REFINED_TO
     assert torch.allclose(y[1], solve_rows(far, d), rtol=1e-5, atol=1e-6)
-    alone, _ = solve_rows_refined(near, d)
+    alone, _, _ = solve_rows_refined(near, d)
     assert torch.allclose(y[0], alone, rtol=1e-5, atol=1e-6)
     assert torch.allclose(y[2], 2 * alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_singular_matrix_is_nan_and_harms_no_other() -> None:
     near, d = columns(0, 6, 0.02).float(), rows(0, 3, 6).float()
-    y, _ = vmap(solve_rows_refined)(torch.stack([near, 0 * near]), torch.stack([d, d]))
+    y, _, _ = vmap(solve_rows_refined)(torch.stack([near, 0 * near]), torch.stack([d, d]))
     assert y[0].isfinite().all()
     assert y[1].isnan().all()

@@ -1,0 +1,170 @@
+"""One of torch's optimizers on stacked tensors, by its functional form: the state is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
+
+from bioplaus.errors import ConfigError
+from bioplaus.learning.optimizers import OptimizerSpec
+
+Kept = dict[str, Tensor]
+
+
+class _Part(NamedTuple):
+    """Replicas with equal settings: views of the tensors, and what is kept of each."""
+
+    spec: OptimizerSpec
+    replicas: slice
+    views: list[Tensor]
+    kept: list[Kept]
+
+
+class StackedOptimizer:
+    """One optimizer on stacked tensors (R, ...), each replica with settings of its own.
+
+    Where they differ, it works on views of the replicas, neighbours with equal settings in
+    one: slices of the first axis, contiguous as the fused optimizers need them. What it
+    keeps stays where it is in memory. It does without the bookkeeping of torch's classes,
+    which costs more than the arithmetic where networks are small.
+    """
+
+    def __init__(self, specs: Sequence[OptimizerSpec], tensors: Iterable[Tensor]) -> None:
+        """specs: one for all replicas, or one for each, of one kind; ConfigError otherwise."""
+        listed = list(tensors)
+        kinds = {spec.name for spec in specs}
+        if len(kinds) != 1:
+            raise ConfigError(f"replicas cannot share {' and '.join(sorted(kinds))}")
+        self._step, keep = _KINDS[specs[0].name]
+        self._parts: list[_Part] = []
+        start = 0
+        same = [(specs[0], slice(None))] if len(set(specs)) == 1 else []
+        for spec, group in groupby([] if same else specs):
+            same.append((spec, slice(start, start := start + len(list(group)))))
+        for spec, part in same:
+            views = [tensor if part == slice(None) else tensor[part] for tensor in listed]
+            kept = [keep(view, spec) for view in views]
+            self._parts.append(_Part(spec, part, views, kept))
+        self._settings = [part.spec.resolved() for part in self._parts]
+
+    def step(self, grads: Sequence[Tensor]) -> None:
+        """One step along the gradients, (R, ...) each and contiguous, in the tensors' order."""
+        for part, settings in zip(self._parts, self._settings, strict=True):
+            own = grads
+            if part.replicas != slice(None):
+                own = [grad[part.replicas] for grad in grads]
+            self._step(part.views, list(own), part.kept, settings)
+
+    def snapshot(self) -> Kept:
+        """What it keeps, by the number of the tensor or view and torch's name."""
+        return {f"{number}.{name}": tensor for number, name, tensor in self._each()}
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot."""
+        for number, name, tensor in self._each():
+            tensor.copy_(kept[f"{number}.{name}"])
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that it keeps."""
+        return (tensor for _, _, tensor in self._each())
+
+    def _each(self) -> Iterator[tuple[int, str, Tensor]]:
+        kept = [own for part in self._parts for own in part.kept]
+        return ((n, name, tensor) for n, own in enumerate(kept) for name, tensor in own.items())
+
+
+def _adam_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
+    return {"step": _count(view), "exp_avg": _zeros(view), "exp_avg_sq": _zeros(view)}
+
+
+def _adam(
+    views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict[str, Any]
+) -> None:
+    beta1, beta2 = given["betas"]
+    adam(
+        views,
+        grads,
+        [own["exp_avg"] for own in kept],
+        [own["exp_avg_sq"] for own in kept],
+        [],
+        [own["step"] for own in kept],
+        fused=True,
+        capturable=views[0].is_cuda,
+        decoupled_weight_decay=given["decoupled_weight_decay"],
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=given["lr"],
+        weight_decay=given["weight_decay"],
+        eps=given["eps"],
+        maximize=False,
+    )
+
+
+def _sgd_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
+    return {"momentum_buffer": _zeros(view)} if spec.momentum else {}
+
+
+def _sgd(views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict[str, Any]) -> None:
+    sgd(
+        views,
+        grads,
+        [own.get("momentum_buffer") for own in kept],
+        fused=True,
+        weight_decay=given["weight_decay"],
+        momentum=given["momentum"],
+        lr=given["lr"],
+        dampening=given["dampening"],
+        nesterov=given["nesterov"],
+        maximize=False,
+    )
+
+
+def _rmsprop_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
+    momentum = {"momentum_buffer": _zeros(view)} if spec.momentum else {}
+    return {"step": _count(view), "square_avg": _zeros(view), **momentum}
+
+
+def _rmsprop(
+    views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict[str, Any]
+) -> None:
+    rmsprop(
+        views,
+        grads,
+        [own["square_avg"] for own in kept],
+        [],
+        [own["momentum_buffer"] for own in kept if "momentum_buffer" in own],
+        [own["step"] for own in kept],
+        capturable=views[0].is_cuda,
+        lr=given["lr"],
+        alpha=given["alpha"],
+        eps=given["eps"],
+        weight_decay=given["weight_decay"],
+        momentum=given["momentum"],
+        centered=given["centered"],
+    )
+
+
+def _zeros(view: Tensor) -> Tensor:
+    return torch.zeros_like(view, memory_format=torch.preserve_format)
+
+
+def _count(view: Tensor) -> Tensor:
+    return torch.zeros((), dtype=torch.float32, device=view.device)
+
+
+_Step = Callable[[list[Tensor], list[Tensor], list[Kept], dict[str, Any]], None]
+_Keep = Callable[[Tensor, OptimizerSpec], Kept]
+_KINDS: dict[str, tuple[_Step, _Keep]] = {
+    "adam": (_adam, _adam_kept),
+    "adamw": (_adam, _adam_kept),
+    "sgd": (_sgd, _sgd_kept),
+    "rmsprop": (_rmsprop, _rmsprop_kept),
+}
