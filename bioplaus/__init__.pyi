@@ -3,6 +3,7 @@ from .analysis.report import Report as Report
 from .api.results import compare as compare
 from .api.results import load_curves as load_curves
 from .api.results import load_results as load_results
+from .api.results import plot_curves as plot_curves
 from .api.results import report as report
 from .api.rules import get_rule as get_rule
 from .api.rules import list_rules as list_rules

@@ -16,5 +16,5 @@ def test_the_library_returns_a_tidy_frame(tiny: Path, tmp_path: Path) -> None:
     assert list(frame["seed"]) == [0, 1, 0, 1]
     assert frame["test_accuracy"].between(0, 1).all()
     assert frame.attrs["problems"] == []
-    with pytest.raises(ConfigError, match="seeds are whole numbers"):
+    with pytest.raises(ConfigError, match="seeds are a number or a list of whole numbers"):
         bioplaus.run("gaitprop", str(tiny), seeds=[-1], results=tmp_path / "r")

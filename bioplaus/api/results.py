@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bioplaus.api.arguments import PathLike, chosen_path, names_of
-from bioplaus.errors import RecordError
+from bioplaus.errors import BioplausError, RecordError, UnknownNameError
 from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from bioplaus.records.schema import ResultSet
 
@@ -79,6 +80,41 @@ def load_curves(
     curves_of_all = pandas.concat(frames, ignore_index=True)
     curves_of_all.attrs["problems"] = _problems(found)
     return curves_of_all
+
+
+def plot_curves(
+    curves: pandas.DataFrame, column: str = "test_accuracy", ax: Axes | None = None
+) -> Axes:
+    """A column of `load_curves`' frame over the epochs, a line for each rule and configuration.
+
+    Lines are means over the seeds, bands from the least to the greatest; of several tasks, each
+    has its lines. The axes drawn on are returned.
+
+    Raises BioplausError where matplotlib is not installed, UnknownNameError for a column that
+    there is not.
+
+        bioplaus.plot_curves(bioplaus.load_curves("results", task="digits-mlp"))
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise BioplausError("plots need matplotlib: pip install 'bioplaus[plot]'") from None
+    if column not in curves:
+        raise UnknownNameError("column", column, map(str, curves))
+    axes: Axes = ax if ax is not None else pyplot.subplots(layout="constrained")[1]
+    scale = 100 if column.endswith("_accuracy") else 1
+    several = curves["task"].nunique() > 1
+    for (task, rule, config), part in curves.groupby(["task", "rule", "config"]):
+        values = scale * part.groupby("epoch")[column].agg(["mean", "min", "max"])
+        label = f"{rule} {config}".strip() + (f" on {task}" if several else "")
+        (line,) = axes.plot(values.index, values["mean"], label=label)
+        axes.fill_between(
+            values.index, values["min"], values["max"], color=line.get_color(), alpha=0.2
+        )
+    unit = " (%)" if scale == 100 else ""
+    axes.set(xlabel="epoch", ylabel=column.replace("_", " ") + unit)
+    axes.legend()
+    return axes
 
 
 def report(

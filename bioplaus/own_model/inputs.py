@@ -110,9 +110,9 @@ def chosen_shape(model: nn.Sequential, shape: object) -> Shape:
     return tuple(int(size) for size in sizes)
 
 
-def check_surroundings() -> None:
-    """ModelError under torch's modes that would change what is computed."""
-    if torch.is_inference_mode_enabled():
+def check_surroundings(training: bool = True) -> None:
+    """ModelError under torch's modes in which something else would be computed, or nothing."""
+    if training and torch.is_inference_mode_enabled():
         raise ModelError("torch.inference_mode is on, in which nothing can be trained: leave it")
     for device in ("cpu", "cuda"):
         if torch.is_autocast_enabled(device):

@@ -142,7 +142,7 @@ class Learner:
     @torch.no_grad()
     def predict(self, x: ArrayLike) -> Tensor:
         """The trained model's outputs (N, outputs) for x, as in `eval` mode: dropout is silent."""
-        self._check()
+        self._check(training=False)
         fitting = fitted(examples(x), self._own)
         params = self._own.params() | self._own.norms.running(training=False)
         return self.rule.predict(self.net, params, self.state.values(), fitting)
@@ -189,8 +189,8 @@ class Learner:
         self._check()
         return self._own, self.state
 
-    def _check(self) -> None:
-        check_surroundings()
+    def _check(self, training: bool = True) -> None:
+        check_surroundings(training)
         self._own.check_same()
         self.state.check_place(self._own)
 

@@ -260,3 +260,10 @@ def test_a_model_that_changes_after_the_learner_was_made_is_noticed() -> None:
     model[1] = nn.ReLU()
     with pytest.raises(ModelError, match="has changed since the learner was made"):
         learner.step(x, y)
+
+
+def test_predictions_may_be_made_in_inference_mode() -> None:
+    model, x = around(nn.Tanh()), torch.randn(5, 8)
+    learner = bioplaus.Learner(model, "backprop")
+    with torch.inference_mode():
+        assert torch.allclose(learner.predict(x), model(x), atol=1e-6)
