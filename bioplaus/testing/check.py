@@ -44,8 +44,9 @@ def check(name: str, promise: str, scope: Scope) -> Callable[[Callable[[Case], s
 
 AFTER: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("description", "options", "profile", "networks"), ("class",)),
-    **dict.fromkeys(("variants", "optimizers", "prediction", "refresh", "start"), ("networks",)),
+    **dict.fromkeys(("variants", "optimizers", "prediction", "refresh"), ("networks",)),
     "objective": ("networks",),
+    "start": ("prediction",),
     "shapes": ("optimizers",),
     **dict.fromkeys(("reach", "purity"), ("shapes",)),
     **dict.fromkeys(("resume", "vmap", "precision", "device"), ("shapes", "purity")),

@@ -72,9 +72,13 @@ def explained(doing: str, plugin: object = None) -> Iterator[None]:
             reason = f"{doing} raised {type(error).__name__}" + (f" ({where})" if where else "")
             reason += f": {shown(first_line(error), 300)}"
             cause = where or reason
-        raise Failure(reason, _hint(str(error)), cause) from error
+        raise Failure(reason, _hint(error), cause) from error
 
 
-def _hint(text: str) -> str:
-    found = [hint for mark, hint in HINTS.items() if mark in text.lower()]
-    return found[0] if found else "see the line named; BIOPLAUS_TRACEBACK=1 shows the whole way"
+def _hint(error: Exception) -> str:
+    found = [hint for mark, hint in HINTS.items() if mark in str(error).lower()]
+    if found:
+        return found[0]
+    if isinstance(error, BioplausError):
+        return "the reason says what is due"
+    return "see the line named; BIOPLAUS_TRACEBACK=1 shows the whole way"

@@ -147,7 +147,7 @@ def test_a_task_of_ones_own() -> None:
 def test_a_skipped_measurement_says_what_is_so() -> None:
     from bioplaus.plugins import registry
 
-    rule = registry.load("rule", "predictive-coding")
+    rule = registry.load("rule", "equilibrium-propagation")
     (finding,) = check_rule(rule, only=("plausibility",)).findings
     assert finding.status == "skipped" and "relax" not in finding.note
     assert "a LearningRule does not" in finding.note
