@@ -213,3 +213,5 @@ def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
         return model.model_validate(table)
     except ValidationError as error:
         raise ConfigError(f"{what}: {validation_message(error, model)}") from None
+    except UnknownNameError as error:  # an activation's, from inside
+        raise ConfigError(f"{what}: {error}") from None
