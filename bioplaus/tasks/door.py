@@ -22,7 +22,9 @@ def load_dataset(name: str) -> Dataset:
     if not inspect.isclass(cls) or not issubclass(cls, Dataset):
         raise PluginError(f"{plugin.title}: derive its class from bioplaus.Dataset")
     if missing := sorted(cls.__abstractmethods__):
-        raise PluginError(f"{plugin.title}: it lacks {missing[0]}: define {missing[0]}(self, split)")
+        raise PluginError(
+            f"{plugin.title}: it lacks {missing[0]}: define {missing[0]}(self, split)"
+        )
     with blaming(f"{plugin.title} cannot be made without arguments", cls):
         dataset: Dataset = cls()
     if wrong := _wrong_declaration(dataset):
