@@ -121,9 +121,9 @@ def test_an_installed_rule_that_was_changed_is_not_averaged(true: Path, tmp_path
     assert any("2 sources of the rule" in line for line in found.doubts)
 
 
-def test_a_run_that_reuses_another_source_shows_two_rows(true: Path, tmp_path: Path) -> None:
+def test_a_run_that_reuses_another_release_shows_two_rows(true: Path, tmp_path: Path) -> None:
     def older(content: Content) -> None:
-        content["provenance"]["rule"]["sha256"] = "0" * 64
+        content["provenance"]["rule"] |= {"sha256": "0" * 64, "source": "bioplaus 0.0.1"}
 
     forge(true, tmp_path / "r", first(older))
     tiny = true / "tiny.toml"

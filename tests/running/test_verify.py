@@ -77,8 +77,8 @@ def test_the_tolerance_is_the_binomials() -> None:
     assert accuracy_tolerance(1.0, 200) == 0.01, "two examples, where no spread is left"
     configuration = {"configuration": {"precision": "fp32"}}
     record = make_record(test=0.5, loss=1.0).model_copy(update=configuration)
-    near = make_record(test=0.69, loss=1.0009).model_copy(update=configuration)
-    far = make_record(test=0.71, loss=1.0011).model_copy(update=configuration)
+    near = make_record(test=0.69, loss=1.009).model_copy(update=configuration)
+    far = make_record(test=0.71, loss=1.011).model_copy(update=configuration)
     assert beyond_tolerance(record, near, 200) == []
     assert len(beyond_tolerance(record, far, 200)) == 2
     assert len(different_bits(record, near)) == 2
