@@ -23,6 +23,7 @@ from bioplaus.plugins import registry
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bioplaus.speed.end_to_end import RunRow
     from bioplaus.speed.measure import Row
 
 
@@ -46,6 +47,12 @@ _WIDTH = 92
 @device_option
 @precision_option
 @compile_option("on", "on is the speed of long runs; what compiling takes is a column of its own.")
+@click.option(
+    "--end-to-end",
+    is_flag=True,
+    help="Time whole runs on the task's data instead, evaluations and all, beside a plain loop "
+    "that does the same.",
+)
 @format_option(["table", "json"], "How to write it.")
 @click.option(
     "--plot", type=HomePath(dir_okay=False), metavar="FILE", help="Draw it: .svg, .png or .pdf."
@@ -58,10 +65,11 @@ def speed(
     device: str,
     precision: str,
     compile: Literal["auto", "on", "off"],
+    end_to_end: bool,
     form: str,
     plot: str | None,
 ) -> None:
-    """Time the training step of rules, on synthetic examples of a task's shape.
+    """Time the training step of rules, on synthetic examples of a task's shape, or whole runs.
 
     Beside it, timed in turn with it: the plain torch loop of one network (nn.Sequential,
     autograd, torch's Adam) learning by backprop, on one thread or all, whichever is faster.
@@ -71,9 +79,12 @@ def speed(
     \b
     bioplaus speed --rule backprop --rule gaitprop
     bioplaus speed --rule gaitprop --task mnist-square --replicas 1,4 --format json
+    bioplaus speed --rule gaitprop --end-to-end --replicas 5,16
     """
     for name in rules:
         registry.find("rule", name)
+    if plot is not None and end_to_end:
+        raise click.UsageError("--plot draws steps, not whole runs: leave --end-to-end out")
     if plot is not None:
         from bioplaus.speed.plot import require
 
@@ -85,6 +96,7 @@ def speed(
         from bioplaus.benchmark.estimate import in_words
         from bioplaus.experiments.experiment import plan
         from bioplaus.experiments.settings import parse_assignments
+        from bioplaus.speed.end_to_end import measure_runs
         from bioplaus.speed.measure import SECONDS_OF_A_ROW, measure
         from bioplaus.system.device import device_name, resolve_device
         from bioplaus.training.execution import Execution
@@ -99,11 +111,13 @@ def speed(
     rows: list[Row] = []
     number = len(experiments) * len(replicas)
     compiling = ", after compiling each, which takes longer (--compile off: none)"
-    click.echo(
-        f"{count(number, 'row')}: about {in_words(number * SECONDS_OF_A_ROW)}"
-        f"{compiling if compile == 'on' else ''}; Ctrl-C stops",
-        err=True,
-    )
+    runs: list[RunRow] = []
+    if not end_to_end:
+        click.echo(
+            f"{count(number, 'row')}: about {in_words(number * SECONDS_OF_A_ROW)}"
+            f"{compiling if compile == 'on' else ''}; Ctrl-C stops",
+            err=True,
+        )
 
     def watch(what: str) -> None:
         line.update(what)
@@ -114,7 +128,10 @@ def speed(
         with status.status("Measuring ...") as line:
             for experiment in experiments:
                 execution = Execution(where, compile)
-                rows += measure(experiment, replicas, execution, watch=watch)
+                if end_to_end:
+                    runs += measure_runs(experiment, replicas, execution, watch=watch)
+                else:
+                    rows += measure(experiment, replicas, execution, watch=watch)
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing was measured to the end.", err=True)
         sys.exit(130)
@@ -122,10 +139,18 @@ def speed(
         import torch
 
         facts = {"device": device_name(where), "torch": torch.__version__, "precision": precision}
-        content = {**facts, "rows": [row.to_dict() for row in rows]}
+        content = {**facts, "rows": [row.to_dict() for row in runs or rows]}
         click.echo(json.dumps(content, indent=1, allow_nan=False))
     else:
         click.echo(f"{device_name(where)}, {precision}")
+        if runs:
+            Console(width=max(Console().width, _WIDTH)).print(_run_table(runs))
+            click.echo(
+                "us: per seed and step, evaluations and all. x eager: seed-steps a second by those "
+                "of the plain torch loop\nof one network, which learns by backprop and takes the "
+                "same evaluations. Once: what comes beside the epochs."
+            )
+            return
         for task in dict.fromkeys(row.task for row in rows):
             table = _table([row for row in rows if row.task == task])
             Console(width=max(Console().width, _WIDTH)).print(f"\n{task}", table, sep="\n")
@@ -142,14 +167,8 @@ def speed(
 
 
 def _table(rows: list[Row]) -> Table:
-    from rich import box
-    from rich.table import Table
-
     heads = ("Rule", "Seeds", "Run", "Threads", "us", "samples/s", "x eager", "Floor %")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in (*heads, "Peak %", "MB", "Setup s"):
-        justify: Literal["left", "right"] = "left" if head in ("Rule", "Run") else "right"
-        table.add_column(head, justify=justify, no_wrap=head != "Rule", overflow="fold")
+    table = _empty(*heads, "Peak %", "MB", "Setup s")
     for row in rows:
         table.add_row(
             row.rule,
@@ -164,4 +183,44 @@ def _table(rows: list[Row]) -> Table:
             "-" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.1f}",
             f"{row.setup_seconds:.1f}",
         )
+    return table
+
+
+def _run_table(rows: list[RunRow]) -> Table:
+    table = _empty(
+        "Rule",
+        "Task",
+        "Seeds",
+        "Run",
+        "Epochs",
+        "ms/epoch",
+        "Evaluation %",
+        "us",
+        "x eager",
+        "Once s",
+    )
+    for row in rows:
+        table.add_row(
+            row.rule,
+            row.task,
+            str(row.replicas),
+            row.execution,
+            str(row.epochs),
+            f"{1e3 * row.epoch_seconds:.1f}",
+            f"{100 * row.evaluation_share:.0f}",
+            f"{1e6 / row.seed_steps_per_second:.0f}",
+            "-" if row.times_eager is None else f"{row.times_eager:.2f}",
+            f"{row.once_seconds:.1f}",
+        )
+    return table
+
+
+def _empty(*heads: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in heads:
+        justify: Literal["left", "right"] = "left" if head in ("Rule", "Task", "Run") else "right"
+        table.add_column(head, justify=justify, no_wrap=head != "Rule", overflow="fold")
     return table

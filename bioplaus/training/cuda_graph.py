@@ -42,7 +42,7 @@ class Captured:
             with torch.cuda.graph(graph):
                 self._function()
         except RuntimeError as error:
-            self.why = f"it cannot be captured ({_first_cause(error)})"
+            self.why = f"it cannot be captured ({first_cause(error)})"
             torch.cuda.synchronize()
             self._warm_up()
             return
@@ -58,7 +58,7 @@ class Captured:
         main.wait_stream(self._side)
 
 
-def _first_cause(error: BaseException) -> str:
+def first_cause(error: BaseException) -> str:
     """What went wrong first: ending a capture that failed raises once more, in other words."""
     while error.__context__ is not None:
         error = error.__context__

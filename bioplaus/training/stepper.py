@@ -21,11 +21,12 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.tasks.dataset import Split
 from bioplaus.training.budget import Budget
+from bioplaus.training.compiled_graph import is_kept
 from bioplaus.training.operation_count import Work, count, dispatch_saving
 from bioplaus.training.replicas import Replicas
 from bioplaus.training.step_drivers import Direct, Driver, InPlace
 from bioplaus.training.step_function import step_function
-from bioplaus.training.traced_step import Function, Program, Untraced
+from bioplaus.training.traced_step import Function, Program, Untraced, Worth
 
 Compile = Literal["auto", "on", "off"]
 """Whether steps are compiled: where it is likely to repay its time, always, or never."""
@@ -68,6 +69,9 @@ class Stepper:
         )
         self.measurements: list[Program] = []
         """Programs that run once an epoch."""
+        self._steps_compiled: bool | None = None
+        self._measured_compiled: bool | None = None
+        """What was decided before a resume."""
         self._work_before = Work()
         self._driver: Driver = (
             InPlace(self._replicas, self._examples, capture=compile != "off")
@@ -91,7 +95,7 @@ class Stepper:
         traces and keeps nothing: a rule that makes a new object for each step ends there."""
         if rule not in self._programs and len(self._programs) < MOST_VARIANTS:
             self._programs[rule] = Program(
-                self._function(rule), lambda graph: self._worth_compiling(graph, self._steps)
+                self._function(rule), self._worth(self._steps, self._steps_compiled)
             )
         if rule in self._programs:
             return self._programs[rule]
@@ -114,7 +118,7 @@ class Stepper:
 
     def measurement(self, function: Function) -> Program:
         """A program that runs once an epoch, compiled where that repays itself."""
-        program = Program(function, lambda graph: self._worth_compiling(graph, self._epochs))
+        program = Program(function, self._worth(self._epochs, self._measured_compiled))
         self.measurements.append(program)
         return program
 
@@ -151,11 +155,16 @@ class Stepper:
         """All that the next step depends on, and the work so far; shares storage with it."""
         work = self.work
         numbers = [-1 if n is None else n for n in (work.flops, work.steps, work.peak_bytes)]
-        return {"work": torch.tensor(numbers), **self._replicas.snapshot()}
+        how = [_any_compiled(self.programs), _any_compiled(self.measurements)]
+        decided = {"work": torch.tensor(numbers), "compiled": torch.tensor(how)}
+        return {**decided, **self._replicas.snapshot()}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """Go on from a snapshot, before any step was taken."""
-        self._replicas.restore({name: t for name, t in snapshot.items() if name != "work"})
+        decided = ("work", "compiled")
+        self._replicas.restore({name: t for name, t in snapshot.items() if name not in decided})
+        # what is kept on this machine may have changed since, and with it the last bits
+        self._steps_compiled, self._measured_compiled = snapshot["compiled"].tolist()
         flops, steps, peak = snapshot["work"].tolist()
         self._work_before = Work(None if flops < 0 else flops, steps, None if peak < 0 else peak)
 
@@ -179,9 +188,19 @@ class Stepper:
         names = [list(part) for part in (self.params, *self.state)]
         return step_function(rule, self.net, options, self.noise, names)
 
-    def _worth_compiling(self, graph: GraphModule, calls: int) -> bool:
-        if self._compile != "auto":
-            return self._compile == "on"
-        saving = dispatch_saving(graph)
-        on_cpu = self._examples.x.device.type == "cpu"
-        return on_cpu and calls * saving.seconds > saving.repaid_after
+    def _worth(self, calls: int, decided: bool | None) -> Worth:
+        """Whether to compile what is called so often, decided before or not."""
+
+        def worth(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
+            if self._compile != "auto" or self._examples.x.device.type != "cpu":
+                return self._compile == "on"
+            if decided is not None:
+                return decided
+            saving = dispatch_saving(graph)
+            return calls * saving.seconds > saving.repaid_after or is_kept(graph, tensors)
+
+        return worth
+
+
+def _any_compiled(programs: Sequence[Program]) -> bool:
+    return any(program.how == "compiled" for program in programs)

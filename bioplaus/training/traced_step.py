@@ -3,30 +3,27 @@
 A vmapped rule spends more time in the dispatch of its operations than in their arithmetic
 where networks are small. `make_fx` records what the operations come to; replaying the
 record changes no bit. Compiling it (inductor) fuses them, changes the last bits, takes
-many seconds, needs a C++ compiler, and keeps what it made on disk for the next time.
+many seconds and needs a C++ compiler (`compiled_graph`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
-import platformdirs
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bioplaus.errors import BioplausError
+from bioplaus.training.compiled_graph import compile_graph
 
 Traceable = tuple[list[Tensor], tuple[str, ...]]
 Function = Callable[..., Traceable]
 """From tensors to tensors, and to names, which depend on the tensors' shapes alone."""
+
+Worth = Callable[[GraphModule, Sequence[Tensor]], bool]
 
 How = Literal["eager", "traced", "compiled"]
 
@@ -40,7 +37,8 @@ class Program:
     lasting: ClassVar[bool] = True
     """Whether it is the same at every call, so that a call can be recorded and replayed."""
 
-    def __init__(self, function: Function, compiled: Callable[[GraphModule], bool]) -> None:
+    def __init__(self, function: Function, compiled: Worth) -> None:
+        """compiled: whether to compile this graph for these tensors."""
         self._function = function
         self._run: Callable[..., Sequence[Tensor]] = self._first
         self._to_compile = compiled
@@ -69,7 +67,7 @@ class Program:
             return self._as_it_is(*tensors)  # what the rule itself does wrong is raised here
         self._run, self.how = self.graph, "traced"
         self.setup_seconds = time.perf_counter() - start
-        if self._to_compile(self.graph):
+        if self._to_compile(self.graph, tensors):
             try:
                 compiled = compile_graph(self.graph, tensors)
                 outputs = compiled(*tensors)
@@ -93,7 +91,7 @@ class Untraced(Program):
     lasting = False
 
     def __init__(self, why: str) -> None:
-        super().__init__(lambda: ([], ()), lambda graph: False)
+        super().__init__(lambda: ([], ()), lambda graph, tensors: False)
         self._run = self._as_it_is
         self.why = why
 
@@ -116,39 +114,6 @@ def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, t
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph, found[-1]
-
-
-def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
-    """The graph as machine code, from the cache on disk where it was compiled before."""
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        folder = Path(platformdirs.user_cache_dir("bioplaus", appauthor=False)) / "compiled"
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-    # imported late: it takes seconds
-    from torch._inductor import config, standalone_compile
-
-    # one kernel after the other: a pool of compilers takes longer to start than it saves
-    with _quiet(), config.patch(compile_threads=1):
-        compiled: Callable[..., Sequence[Tensor]] = standalone_compile(graph, list(tensors))
-        return compiled
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the compiler's advice on machines and caches: what fails is in `why`."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("torch.utils.cpp_extension", "torch._inductor.standalone_compile")
-    ]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _line(error: Exception) -> str:

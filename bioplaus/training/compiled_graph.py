@@ -1,0 +1,114 @@
+"""Graphs as machine code, kept on disk: what was compiled here before is read in a blink."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Compiled = Callable[..., Sequence[Tensor]]
+
+
+def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
+    """The graph as machine code for tensors of these shapes, from disk where it is kept.
+
+    Raises whatever inductor or the C++ compiler may.
+    """
+    folder = _folder()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    # imported late: it takes seconds
+    from torch._inductor import config, standalone_compile
+
+    kept = folder / _name(graph, tensors)
+    with _quiet():
+        if kept.is_file():
+            # somebody else's torch, or half a file: compiled anew
+            with contextlib.suppress(Exception):
+                from torch._inductor import CompiledArtifact  # type: ignore[attr-defined]
+
+                loaded: Compiled = CompiledArtifact.load(path=str(kept), format="binary")
+                return loaded
+        # one kernel after the other: a pool of compilers takes longer to start than it saves
+        with config.patch(compile_threads=1):
+            # shapes as they are: without them inductor takes nothing into its cache
+            compiled = standalone_compile(
+                graph, list(tensors), dynamic_shapes="from_example_inputs"
+            )
+        # what cannot be kept can be used all the same
+        with contextlib.suppress(RuntimeError, OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            compiled.save(path=str(kept), format="binary")
+    return compiled
+
+
+def is_kept(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
+    """Whether this machine has compiled that graph before."""
+    return (_folder() / _name(graph, tensors)).is_file()
+
+
+def _folder() -> Path:
+    if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return Path(given)
+    return Path(platformdirs.user_cache_dir("bioplaus", appauthor=False)) / "compiled"
+
+
+def _name(graph: GraphModule, tensors: Sequence[Tensor]) -> str:
+    """Of the file, from all that the code depends on."""
+    device = tensors[0].device
+    machine: list[object] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    if device.type == "cuda":
+        allowed = torch.backends.cuda.matmul.allow_tf32
+        machine = [torch.cuda.get_device_name(device), torch.version.cuda, allowed]
+    content: list[object] = [
+        torch.__version__,
+        platform.python_version(),
+        *machine,
+        torch.get_num_threads(),
+        graph.code,
+        *((t.shape, t.stride(), t.dtype, t.device.type) for t in tensors),
+        *(
+            _constant(graph, str(node.target))
+            for node in graph.graph.nodes
+            if node.op == "get_attr"
+        ),
+    ]
+    digest = hashlib.sha256("\n".join(map(str, content)).encode()).hexdigest()
+    return f"bioplaus-{digest[:32]}.bin"
+
+
+def _constant(graph: GraphModule, name: str) -> str:
+    value: Any = getattr(graph, name, None)
+    if not isinstance(value, Tensor):
+        return str(value)
+    data = value.detach().cpu().contiguous()
+    return f"{data.dtype} {data.shape} {hashlib.sha256(data.numpy().tobytes()).hexdigest()}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the compiler's advice on machines and caches: what fails is in `why`."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.utils.cpp_extension", "torch._inductor.standalone_compile")
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
