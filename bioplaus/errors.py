@@ -7,7 +7,7 @@ without a traceback. Anything else that escapes is a bug and keeps its traceback
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
@@ -67,9 +67,14 @@ def shown(value: object, longest: int = 120) -> str:
     text = str(value)
     if len(text) > longest:
         text = f"{text[: longest - 3]}..."
+    return printable(text, lambda c: c.encode("unicode_escape").decode())
+
+
+def printable(text: str, instead: Callable[[str], str] = lambda c: " ") -> str:
+    """The text as one line without control characters, so that it steers no terminal."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else instead(c) for c in text)
 
 
 def _repr(value: object) -> str:

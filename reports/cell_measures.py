@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bioplaus.analysis.boards import DIVERGED, Cell
+from bioplaus.analysis.cells import Cell
 from bioplaus.analysis.statistics import Floats, mean_bands
 from bioplaus.records.commands import run_again
 from bioplaus.records.schema import Record
@@ -25,45 +25,57 @@ class Band(NamedTuple):
     high: Floats
 
 
-def plain(text: str) -> str:
-    """The text without control characters, as one line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def accuracy_curve(cell: Cell) -> Band:
-    """Test accuracy after each epoch; a diverged seed counts 0 from then on."""
-    epochs = max(len(r.curves.test_accuracy) for r in cell.records)
-    rows = np.full((len(cell.records), epochs), np.nan)
-    for row, record in zip(rows, cell.records, strict=True):
+    """Test accuracy after each epoch, of the seeds that lived to the end."""
+    lived = [r for r in cell.records if r.status != "diverged"]
+    epochs = max((len(r.curves.test_accuracy) for r in lived), default=0)
+    rows = np.full((len(lived), epochs), np.nan)
+    for row, record in zip(rows, lived, strict=True):
         values = _numbers(record.curves.test_accuracy)
         row[: len(values)] = values
-        if record.status == "diverged":
-            row[np.isnan(row)] = DIVERGED
-    return Band(*mean_bands(rows))
+    return Band(*(np.clip(part, 0, 1) for part in mean_bands(rows)))
 
 
-def layers(cell: Cell) -> list[str]:
+def layers(records: Sequence[Record]) -> list[str]:
     """The layers that were probed, from the input up, as the records name them."""
-    found = {tuple(r.curves.alignment.get("loss", ())) for r in cell.records}
+    found = {tuple(r.curves.alignment.get("loss", ())) for r in records}
     names = {n.removeprefix("cosine.") for ns in found for n in ns if n.startswith("cosine.")}
     return sorted(names, key=lambda l: (int(l), "") if l.isdecimal() else (math.inf, l))
 
 
+def hidden_alignment(records: Sequence[Record]) -> float | None:
+    """Cosine with the loss gradient after the last epoch, the mean over seeds that lived and
+    over layers below the top.
+
+    The top layer's is 1 for almost every rule. A layer whose update vanishes has no direction
+    and counts 0. None where nothing was probed. Of a single layer, that one.
+    """
+    names = layers(records)
+    below = names[:-1] or names
+    found = [
+        curve[-1]
+        for r in records if r.status != "diverged"
+        for layer in below if (curve := r.curves.alignment.get("loss", {}).get(f"cosine.{layer}"))
+    ]  # fmt: skip
+    return statistics.fmean(v if v is not None else 0.0 for v in found) if found else None
+
+
 def final_alignment(cell: Cell) -> Band:
     """Cosine with the loss gradient after the last epoch, for each of `layers`."""
-    curves = [f"cosine.{layer}" for layer in layers(cell)]
+    curves = [f"cosine.{layer}" for layer in layers(cell.records)]
     rows = [
         [next(iter(found.get(curve, ())[-1:]), None) for curve in curves]
-        for found in (r.curves.alignment.get("loss", {}) for r in cell.records)
+        for found in (
+            r.curves.alignment.get("loss", {}) for r in cell.records if r.status != "diverged"
+        )
     ]
     return Band(*mean_bands(np.array(rows, dtype=np.float64)))
 
 
 def alignment_curve(cell: Cell) -> Band:
-    """Cosine with the loss gradient after each epoch, the mean over layers."""
-    names = layers(cell)
+    """Cosine with the loss gradient after each epoch, the mean over layers below the top."""
+    names = layers(cell.records)
+    names = names[:-1] or names
     epochs = max((len(_cosine(r, l)) for r in cell.records for l in names), default=0)
     cube = np.full((len(cell.records), len(names), epochs), np.nan)
     for i, record in enumerate(cell.records):
@@ -86,11 +98,15 @@ class StepsToTarget(NamedTuple):
 
 
 def steps_to(cell: Cell, target: float) -> StepsToTarget:
-    """Optimizer steps until the test accuracy first was `target`; the median over seeds."""
+    """Optimizer steps until the validation accuracy first was `target`; the median over seeds.
+
+    A seed that diverged did not get there, though it was there once.
+    """
     per_epoch = steps_per_epoch(cell)
     steps = []
     for record in cell.records:
-        curve = enumerate(record.curves.test_accuracy, start=1)
+        lived = record.status != "diverged"
+        curve = enumerate(record.curves.validation_accuracy if lived else [], start=1)
         first = (epoch for epoch, v in curve if v is not None and v >= target)
         steps.append(float(next(first, math.inf) * per_epoch))
     reached = sum(map(math.isfinite, steps))

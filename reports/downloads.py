@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bioplaus.analysis.boards import Board
+from bioplaus.errors import printable
 
-from .cell_measures import accuracy_curve, alignment_curve, plain
+from .cell_measures import accuracy_curve, alignment_curve
 from .figures import thinned
 
 Rows = list[list[Any]]
@@ -20,7 +21,7 @@ def seed_rows(boards: Sequence[Board]) -> Rows:
                    "validation_accuracy", "train_loss", "train_seconds"]]  # fmt: skip
     for board in boards:
         for cell in board.cells:
-            start = [plain(board.title), cell.rule, plain(cell.label), cell.digest[:16]]
+            start = [printable(board.title), cell.rule, printable(cell.label), cell.digest[:16]]
             for r in cell.records:
                 rows.append([
                     *start, r.seed, r.status, r.test_accuracy, r.validation_accuracy,
@@ -39,7 +40,9 @@ def curve_rows(boards: Sequence[Board]) -> Rows:
             accuracy, alignment = accuracy_curve(cell), alignment_curve(cell)
             for i in thinned(len(accuracy.mean)):
                 measured = [_at(part, i) for band in (accuracy, alignment) for part in band]
-                rows.append([plain(board.title), cell.rule, plain(cell.label), i + 1, *measured])
+                rows.append(
+                    [printable(board.title), cell.rule, printable(cell.label), i + 1, *measured]
+                )
     return rows
 
 

@@ -1,22 +1,15 @@
-"""Figures as plotly specifications: data and axes, without colours, which the page gives.
-
-Each trace says in `meta` whose it is: `rule` for the page's switches, `style` for its
-colour, dash and symbol, `band` where it is the interval around a curve.
-"""
+"""The figures of one board: seeds, learning, cost and alignment."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from bioplaus.analysis.aggregate import THRESHOLDS, Aggregate
-from bioplaus.analysis.boards import Board, Cell
-from bioplaus.analysis.statistics import Floats
+from bioplaus.analysis.boards import Board
+from bioplaus.analysis.cells import Cell
 
 from .cell_measures import (
     Band,
@@ -25,234 +18,189 @@ from .cell_measures import (
     cost,
     final_alignment,
     layers,
-    plain,
     train_seconds,
 )
+from .svg import Axis, Chart, accuracies, labels, linear, logarithmic, named
 
 MOST_POINTS = 120
 """Epochs of a curve that are drawn; longer ones are thinned."""
 
-FEW_EPOCHS = 10
-"""Up to so many, each has its tick."""
-
-Trace = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, or several of the same size between which the reader chooses."""
+    """A figure of the page."""
 
     id: str
     title: str
     caption: str
     """How to read it, in a sentence."""
-    variants: list[tuple[str, list[Trace], dict[str, Any]]]
-    """(name, traces, layout)."""
-
-    def spec(self) -> list[dict[str, Any]]:
-        """For the page's script."""
-        return [{"name": n, "data": data, "layout": lay} for n, data, lay in self.variants]
+    svg: str
+    wide: bool = False
 
 
-def board_figures(board: Board, number: int, styles: Mapping[str, int]) -> list[Figure]:
+Styles = Mapping[str, int]
+
+
+def board_figures(board: Board, number: int, styles: Styles) -> list[Figure]:
     """A board's figures, without those that there are no numbers for."""
-    cells = list(board.entries.values())
+    placed = [s.cell for s in board.standings]
+    cells = [*placed, *(c for c in board.entries.values() if c not in placed)]
     made = [
-        Figure(
-            f"learning-{number}",
-            "Learning curves",
-            "Test accuracy after each epoch: mean over seeds, and the 95 % interval of the mean.",
-            [_curves(cells, accuracy_curve, styles, "test accuracy (%)", 100)],
-        ),
-        Figure(
-            f"cost-{number}",
-            "Accuracy against cost",
-            "Up and to the left is better: more test accuracy for less. "
-            "The horizontal scale is logarithmic; bars are 95 % intervals.",
-            _cost_variants(cells, styles),
-        ),
-        Figure(
-            f"depth-{number}",
-            "Alignment over depth",
-            "Cosine between a layer's update and the gradient of the loss after the last epoch: "
-            "1 is backprop's direction, 0 unrelated to it. Layer 1 is next to the input.",
-            [_depth(cells, styles)],
-        ),
-        Figure(
-            f"alignment-{number}",
-            "Alignment over training",
-            "The same cosine after each epoch, as the mean over layers: "
-            "a falling curve has left the gradient's direction as it learned.",
-            [_curves(cells, alignment_curve, styles, "cosine with the gradient", 1)],
-        ),
+        _seeds(cells, number, styles),
+        _learning(cells, number, styles),
+        *_costs(cells, number, styles),
+        _depth(cells, number, styles),
+        _alignment(cells, number, styles),
     ]
-    return [f for f in made if any(data for _, data, _ in f.variants)]
+    return [f for f in made if f is not None]
 
 
-def overall_figures(found: Aggregate, styles: Mapping[str, int]) -> list[Figure]:
-    """Performance profiles and interquartile means."""
-    percent = 100 * np.array(THRESHOLDS)
-    profiles = [
-        t for o in found.rules for t in _band(o.rule, percent, Band(*o.profile), styles, 100)
-    ]
-    seen = [i for o in found.rules for i in np.flatnonzero(o.profile[0] < 1)[:1]]
-    first = max(0, int(min(seen, default=1)) - 2)
-    axes = _axes("accuracy (%)", "runs above it (%)")
-    axes["xaxis"]["range"] = [first, 100]
-    axes["yaxis"]["range"] = [0, 102]
-    middle = [
-        {
-            "type": "scatter", "mode": "markers", "name": _text(o.rule), "y": [_text(o.rule)],
-            "x": [_short(100 * o.interquartile_mean.value)],
-            "error_x": _error(o.interquartile_mean, 100),
-            "hovertemplate": "%{fullData.name}: %{x:.2f} %<extra></extra>",
-            "meta": {"rule": o.rule, "style": styles[o.rule]},
-        }
-        for o in sorted(found.rules, key=lambda o: (-o.interquartile_mean.value, o.rule))
-    ]  # fmt: skip
-    named = _axes("interquartile mean (%)", "")
-    named["yaxis"] |= {"type": "category", "autorange": "reversed", "automargin": True}
-    return [
-        Figure(
-            "profiles",
-            "Performance profiles",
-            "The share of runs, over seeds and tasks, that end above an accuracy: "
-            "the curve further up and to the right is better wherever it is so.",
-            [("", profiles, axes)],
-        ),
-        Figure(
-            "iqm",
-            "Interquartile mean",
-            "The mean of the middle half of all runs, with the 95 % interval of a bootstrap "
-            "that resamples seeds within tasks.",
-            [("", middle, named)],
-        ),
-    ]
+def _seeds(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
+    values = [100 * v for c in cells for v in c.scores().values()]
+    if not values:
+        return None
+    title = "test accuracy (%), spaced by the error"
+    chart = rows(accuracies(title, values, _floor(cells)), [c.rule for c in cells])
+    for i, cell in enumerate(cells):
+        start, style = len(chart.parts), styles[cell.rule]
+        for seed, value in cell.scores().items():
+            chart.mark(100 * value, i, style, f"{cell.rule}, seed {seed}: {100 * value:.2f} %", 3.2)
+        if cell.estimate:
+            px, py = chart.at(100 * cell.estimate.value, i)
+            chart.add(f'<path class="mean" d="M{px:.1f} {py - 7:.1f}v14"/>')
+        if cell.diverged:
+            lost = f"{len(cell.diverged)} diverged"
+            py = chart.at(chart.x.low, i)[1]
+            chart.add(f'<text class="lost" x="{chart.left + 4}" y="{py + 4:.1f}">{lost}</text>')
+        chart.group(cell.rule, start)
+    return Figure(
+        f"seeds-{number}", "Every seed",
+        "One mark for each seed, a bar at their mean. Towards the right the error halves by "
+        "equal steps, so that 98 to 99 is as far as 80 to 90.",
+        chart.svg("Every seed's test accuracy"),
+    )  # fmt: skip
 
 
-def _curves(
-    cells: Iterable[Cell], measure: Any, styles: Mapping[str, int], axis: str, by: float
-) -> tuple[str, list[Trace], dict[str, Any]]:
-    traces, longest = [], 0
-    for cell in cells:
-        band: Band = measure(cell)
-        longest = max(longest, len(band.mean))
-        kept = thinned(len(band.mean))
-        x = np.array(kept, dtype=np.float64) + 1
-        traces += _band(cell.rule, x, Band(*(part[kept] for part in band)), styles, by)
-    axes = _axes("epoch", axis)
-    if longest <= FEW_EPOCHS:
-        axes["xaxis"]["dtick"] = 1
-    return "", traces, axes
+def _learning(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
+    bands = {c.rule: _percent(accuracy_curve(c)) for c in cells}
+    values = [v for b in bands.values() for part in b for v in part if math.isfinite(v)]
+    if not values:
+        return None
+    axis = accuracies("test accuracy (%), by the error", values, _floor(cells))
+    svg = _curves(bands, axis, styles, "Learning curves")
+    return Figure(
+        f"learning-{number}", "Learning curves",
+        "Test accuracy after each epoch: mean of the seeds that lived, and the 95 % interval of "
+        "the mean. The height is the logarithm of the error.", svg,
+    )  # fmt: skip
 
 
-def _band(
-    rule: str, x: Floats, band: Band, styles: Mapping[str, int], by: float
-) -> list[Trace]:  # fmt: skip
-    """A curve over its interval; nothing where there is no number."""
-    known = np.isfinite(band.mean)
-    if not known.any():
-        return []
-    name, common = _text(rule), {"rule": rule, "style": styles[rule]}
-    line: Trace = {
-        "type": "scatter", "mode": "lines", "name": name, "x": _list(x[known], 1),
-        "y": _list(band.mean[known], by), "meta": common,
-        "hovertemplate": "%{fullData.name}: %{y:.4~g} at %{x}<extra></extra>",
-    }  # fmt: skip
-    sure = known & np.isfinite(band.low) & np.isfinite(band.high)
-    if not sure.any():
-        return [line]
-    around = np.concatenate([x[sure], x[sure][::-1]])
-    edge = np.concatenate([band.high[sure], band.low[sure][::-1]])
-    area: Trace = {
-        "type": "scatter", "mode": "lines", "name": name, "x": _list(around, 1),
-        "y": _list(edge, by), "fill": "toself", "hoverinfo": "skip", "line": {"width": 0},
-        "meta": {**common, "band": True},
-    }  # fmt: skip
-    return [area, line]
+def _alignment(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
+    bands = {c.rule: alignment_curve(c) for c in cells}
+    values = [v for b in bands.values() for part in b for v in part if math.isfinite(v)]
+    if not values:
+        return None
+    axis = linear("cosine with the gradient", values, high=max(1.0, *values) + 0.02)
+    return Figure(
+        f"alignment-{number}", "Alignment over training",
+        "Cosine between update and loss gradient after each epoch, the mean over layers below "
+        "the top: a falling curve has left the gradient's direction as it learned.",
+        _curves(bands, axis, styles, "Alignment over training"),
+    )  # fmt: skip
 
 
-def _depth(
-    cells: Iterable[Cell], styles: Mapping[str, int]
-) -> tuple[str, list[Trace], dict[str, Any]]:
-    traces = []
-    for cell in cells:
-        names, band = layers(cell), final_alignment(cell)
-        if not np.isfinite(band.mean).any():
-            continue
-        half = np.where(np.isfinite(band.high), band.high - band.mean, 0)
-        traces.append({
-            "type": "scatter", "mode": "lines+markers", "name": _text(cell.rule),
-            "x": [_text(n) for n in names], "y": _list(band.mean, 1),
-            "error_y": {"type": "data", "array": _list(half, 1)},
-            "hovertemplate": "%{fullData.name}: %{y:.3f} in layer %{x}<extra></extra>",
-            "meta": {"rule": cell.rule, "style": styles[cell.rule]},
-        })  # fmt: skip
-    axes = _axes("layer", "cosine with the gradient")
-    axes["xaxis"]["type"] = "category"
-    return "", traces, axes
+def _curves(bands: Mapping[str, Band], axis: Axis, styles: Styles, label: str) -> str:
+    longest = max(len(b.mean) for b in bands.values())
+    chart = Chart(linear("epoch", [1, longest], low=1 if longest > 1 else 0.5,
+                         high=max(longest, 1.5)), axis)  # fmt: skip
+    for rule, band in bands.items():
+        start, style, kept = len(chart.parts), styles[rule], thinned(len(band.mean))
+        sure = [k for k in kept if math.isfinite(band.low[k]) and math.isfinite(band.high[k])]
+        if sure:
+            chart.band([(k + 1, float(band.high[k])) for k in sure],
+                       [(k + 1, float(band.low[k])) for k in sure], style)  # fmt: skip
+        points = [(k + 1.0, float(band.mean[k])) for k in kept if math.isfinite(band.mean[k])]
+        if points:
+            chart.line(points, style, f"{rule}: {points[-1][1]:.4g} at the end")
+            chart.mark(*points[-1], style, f"{rule}: {points[-1][1]:.4g} at the end", 3.4)
+        chart.group(rule, start)
+    return chart.svg(label)
 
 
-def _cost_variants(
-    cells: Sequence[Cell], styles: Mapping[str, int]
-) -> list[tuple[str, list[Trace], dict[str, Any]]]:
+def _costs(cells: Sequence[Cell], number: int, styles: Styles) -> Iterable[Figure | None]:
     measures = {
-        "training time": ("seconds of training for a seed", train_seconds, 1.0),
-        "forward-pass equivalents": (
-            "cost of a step in forward passes",
-            lambda c: cost(c, "forward_equivalents"),
-            1.0,
-        ),
-        "peak memory": ("peak memory (MiB)", lambda c: cost(c, "peak_bytes"), 2.0**-20),
-    }
-    variants = []
-    for name, (axis, measure, factor) in measures.items():
-        traces: list[Trace] = []
-        for cell in cells:
-            x, found = measure(cell), cell.estimate
-            if x is None or x <= 0 or found is None:
-                continue
-            traces.append({
-                "type": "scatter", "mode": "markers", "name": _text(cell.rule),
-                "x": [float(f"{x * factor:.4g}")], "y": [_short(100 * found.value)],
-                "error_y": _error(found, 100),
-                "hovertemplate": "%{fullData.name}: %{y:.2f} % for %{x:.3~g}<extra></extra>",
-                "meta": {"rule": cell.rule, "style": styles[cell.rule]},
-            })  # fmt: skip
-        if traces:
-            axes = _axes(axis, "test accuracy (%)")
-            axes["xaxis"] |= {"type": "log", **_log_ticks([t["x"][0] for t in traces])}
-            variants.append((name, traces, axes))
-    return variants
-
-
-def _axes(x: str, y: str) -> dict[str, Any]:
-    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
-
-
-def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 times powers of ten, or at all whole multiples where these are few."""
-    low, high = min(values) / 1.3, max(values) * 1.3
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for multiples in ((1, 2, 5), range(1, 10)):
-        steps = [float(f"{m}e{k}") for k in powers for m in multiples]
-        shown = [v for v in steps if low <= v <= high]
-        if len(shown) > 2:
-            break
-    return {
-        "range": [_short(math.log10(low)), _short(math.log10(high))],
-        "tickvals": shown, "ticktext": [f"{v:,g}" for v in shown],
+        "time": ("seconds of training for a seed", train_seconds),
+        "operations": ("cost of a step in forward passes",
+                       lambda c: cost(c, "forward_equivalents")),
     }  # fmt: skip
+    for name, (title, measure) in measures.items():
+        found = [(x, c) for c in cells if (x := measure(c)) and x > 0 and c.estimate]
+        if not found:
+            continue
+        ys = [100 * v for _, c in found if c.estimate for v in _bounds(c.estimate)]
+        axis = accuracies("test accuracy (%), by the error", ys, _floor(cells))
+        chart = Chart(logarithmic(title, [x for x, _ in found]), axis)
+        for x, cell in found:
+            start, style = len(chart.parts), styles[cell.rule]
+            low, value, high = (100 * v for v in _bounds(cell.estimate))
+            chart.bar((x, low), (x, high), style)
+            chart.mark(x, value, style, f"{cell.rule}: {value:.2f} % for {x:.3g}")
+            chart.group(cell.rule, start)
+        labels(chart, [(x, 100 * c.estimate.value, c.rule, styles[c.rule])
+                       for x, c in found if c.estimate])  # fmt: skip
+        yield Figure(
+            f"cost-{name}-{number}", f"Accuracy against {name}",
+            "Up and to the left is better: more test accuracy for less.",
+            chart.svg(f"Accuracy against {name}"),
+        )  # fmt: skip
 
 
-def _error(found: Any, by: float) -> dict[str, Any]:
-    """A plotly error bar of an estimate's interval."""
-    sure = math.isfinite(found.low) and math.isfinite(found.high)
-    up, down = (found.high - found.value, found.value - found.low) if sure else (0.0, 0.0)
-    return {
-        "type": "data", "symmetric": False,
-        "array": [_short(by * up)], "arrayminus": [_short(by * down)],
-    }  # fmt: skip
+def _depth(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
+    found = [(c, layers(c.records), final_alignment(c)) for c in cells]
+    found = [(c, names, b) for c, names, b in found if np.isfinite(b.mean).any()]
+    if not found:
+        return None
+    by_depth = sorted((n for _, n, _ in found), key=len, reverse=True)
+    names = list(dict.fromkeys(name for own in by_depth for name in own))
+    values = [float(v) for *_, b in found for part in b for v in part if math.isfinite(v)]
+    axis = linear("cosine with the gradient", values, high=max(1.0, *values) + 0.02)
+    chart = Chart(named("layer, from the input", names), axis)
+    for cell, own, band in found:
+        start, style = len(chart.parts), styles[cell.rule]
+        points = [(float(names.index(n)), float(v))
+                  for n, v in zip(own, band.mean, strict=True)
+                  if math.isfinite(v)]  # fmt: skip
+        chart.line(points, style, cell.rule)
+        for x, y in points:
+            chart.mark(x, y, style, f"{cell.rule}: {y:.3f}", 3.4)
+        chart.group(cell.rule, start)
+    return Figure(
+        f"depth-{number}", "Alignment by depth",
+        "Cosine between a layer's update and the gradient of the loss after the last epoch: 1 is "
+        "backprop's direction, 0 unrelated to it.", chart.svg("Alignment by depth"),
+    )  # fmt: skip
+
+
+def rows(x: Axis, names: Sequence[str], right: int = 12) -> Chart:
+    """A chart with a row for each name."""
+    left = min(220, 16 + round(6.6 * max(map(len, names), default=0)))
+    height = 54 + max(21 * len(names), 80)
+    return Chart(x, named("", names), height=height, left=left, right=right, downward=True)
+
+
+def _bounds(found: object) -> tuple[float, float, float]:
+    value, low, high = found.value, found.low, found.high  # type: ignore[attr-defined]
+    return (value, value, value) if math.isnan(low) else (low, value, high)
+
+
+def _percent(band: Band) -> Band:
+    return Band(*(100 * part for part in band))
+
+
+def _floor(cells: Sequence[Cell]) -> float:
+    """The error, in percent, of half a test example: what is told from none."""
+    sizes = [n for c in cells if (n := c.test_examples)]
+    return 50 / max(sizes) if sizes else 0.02
 
 
 def thinned(count: int) -> list[int]:
@@ -260,17 +208,3 @@ def thinned(count: int) -> list[int]:
     if count <= MOST_POINTS:
         return list(range(count))
     return sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
-
-
-def _list(values: Floats, by: float) -> list[float | None]:
-    return [_short(by * v) if math.isfinite(v) else None for v in values.tolist()]
-
-
-def _short(value: float) -> float:
-    """Rounded to what a plot can show."""
-    return float(f"{value:.5g}")
-
-
-def _text(text: str) -> str:
-    """Text that plotly shows as it stands: it reads a few HTML tags."""
-    return html.escape(plain(text))

@@ -1,4 +1,4 @@
-"""The board as one HTML file that works offline: tables, figures, configurations, data."""
+"""The board as one HTML file that works offline: verdict, tables, figures, data."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ from importlib.resources import files
 from typing import Any, ClassVar
 
 from bioplaus.analysis.aggregate import aggregate
-from bioplaus.analysis.boards import Board, boards
+from bioplaus.analysis.boards import SHARED, Board, boards, in_words
+from bioplaus.analysis.field import Field, field
 from bioplaus.analysis.report import Report
-from bioplaus.errors import BioplausError
+from bioplaus.errors import BioplausError, printable
 from bioplaus.records.schema import ResultSet
 
-from .cell_measures import plain
+from .cell_measures import command
 from .downloads import curve_rows, seed_rows
-from .figures import Figure, board_figures, overall_figures
-from .html_overview import (
-    configurations,
+from .field_figures import field_figures, runs_figures
+from .figures import board_figures
+from .html_facts import (
     environments,
-    overview_table,
     plausibility_table,
+    pretty,
     published_rows,
+    rule_sources,
     shared_conditions,
     tuning_table,
 )
-from .html_tables import anchor, tuning_anchor
-from .leaderboard import board_table, budget, leaders, target, unmeasured
+from .html_tables import Line, anchor, slug, tuning_anchor
+from .leaderboard import board_table, leaders, target, unmeasured
+from .overview import overview_table, papers
+from .profiles import cards, profile
+from .standing import standings, verdict
 
-DRAWN_FIRST = 8
-"""Rules whose curves are drawn before the reader asks for others."""
+DRAWN_FIRST = 20
+"""Rules that figures show before the reader asks for others."""
 UNSAFE = "<>&\u2028\u2029"
 
 
@@ -46,16 +51,15 @@ class HtmlReport(Report):
     def render(self, results: ResultSet, width: int | None = None) -> str:
         """The page; the same results give the same bytes.
 
-        Raises BioplausError where the extra `report` (jinja2, plotly) is not installed.
+        Raises BioplausError where the extra `report` (jinja2) is not installed.
         """
         template = _template()
-        scripts = [_read("page.js"), _read("plots.js")]
+        script = _read("page.js")
         text: str = template.render(
             **_content(results),
             style=_read("style.css"),
-            scripts=scripts,
-            policy=content_policy(scripts),
-            plotly=_plotly(),
+            script=script,
+            policy=content_policy([script]),
         )
         return text.rstrip("\n") + "\n"
 
@@ -63,38 +67,54 @@ class HtmlReport(Report):
 def _content(results: ResultSet) -> dict[str, Any]:
     """All that the template shows."""
     made = boards(results)
-    found = aggregate(made)
-    rules = sorted({r.rule for r in results.records})
-    styles = {rule: i for i, rule in enumerate(rules)}
+    whole = field(made)
+    found, block = standings(whole), aggregate(whole)
+    of_rules = cards(made)
+    profiles = {rule: profile(rule, card) for rule, card in of_rules.items()}
+    order = [o.rule for o in found.placed]
+    order += [rule for rule in of_rules if rule not in order]
+    styles = {rule: i for i, rule in enumerate(order)}
+    overview = overview_table(whole.boards, whole, found, profiles)
     sections = [_section(board, i, styles) for i, board in enumerate(made)]
-    overall = overall_figures(found, styles) if found else []
-    figures = [f for figs in (overall, *(s["figures"] for s in sections)) for f in figs]
+    plausibility, sources = plausibility_table(made), rule_sources(results.records)
+    tunings = [
+        {"id": tuning_anchor(t), "tuning": t, "budget": in_words(t.budget),
+         "table": tuning_table(t),
+         "space": {printable(k): printable(v) for k, v in sorted(t.space.items())}}
+        for t in sorted(results.tunings, key=lambda t: (t.task, t.rule, t.key))
+    ]  # fmt: skip
+    tables = [overview, *(s["table"] for s in sections), *(t["table"] for t in tunings)]
+    tables += [t for t in (plausibility, sources) if t is not None]
     return {
-        "rules": rules,
+        "verdict": verdict(found, profiles, len(whole.boards)) if results.records else "",
+        "reference": found.reference,
+        "rules": order,
+        "tasks": sorted({board.task for board in made}),
+        "seeds": sorted({len(c.records) for b in made for c in b.entries.values()}),
         "records": len(results.records),
         "boards": sections,
-        "overview": overview_table(made, found),
-        "aggregate": found,
-        "overall": overall,
-        "overall_chips": [(o.rule, styles[o.rule], i < DRAWN_FIRST)
-                          for i, o in enumerate(found.rules)] if found else [],
-        "plausibility": plausibility_table(made),
+        "overview": overview,
+        "overall": [*field_figures(whole, found, profiles, styles),
+                    *(runs_figures(block, styles) if block else [])],
+        "chips": [(rule, styles[rule], True) for rule in order],
+        "plausibility": plausibility,
+        "papers": papers(of_rules),
         "published": published_rows(made),
-        "tunings": [
-            {"id": tuning_anchor(t), "tuning": t, "budget": budget(t), "table": tuning_table(t),
-             "space": {plain(k): plain(v) for k, v in sorted(t.space.items())}}
-            for t in sorted(results.tunings, key=lambda t: (t.task, t.rule, t.key))
-        ],
-        "budgets": sorted({budget(t) for t in results.tunings}),
+        "tunings": tunings,
+        "budgets": sorted({t["budget"] for t in tunings}),
         "environments": environments(results.records),
-        "damaged": sorted(plain(line) for line in results.damaged),
+        "sources": sources,
+        "damaged": sorted(printable(line) for line in results.damaged),
         "failures": sorted(
-            (f.task, f.rule, plain(f.label), plain(f.reason)) for f in results.failures
+            (f.task, f.rule, printable(f.label), printable(f.reason)) for f in results.failures
         ),
-        "data": script_json({
-            "figures": {f.id: f.spec() for f in figures},
+        "doubts": doubts(made, whole),
+        "data": packed({
             "seeds": seed_rows(made),
             "curves": curve_rows(made),
+            "tables": {t.id: t.download() for t in tables},
+            "others": {t.id: [_line(line) for line in t.others] for t in tables if t.others},
+            "configurations": _configurations(made),
         }),
     }  # fmt: skip
 
@@ -103,56 +123,79 @@ def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]
     goal = target(board)
     placed = [s.cell.rule for s in board.standings]
     order = [*placed, *sorted(set(board.entries) - set(placed))]
-    figures: Sequence[Figure] = board_figures(board, index, styles)
     table = board_table(board, index)
     return {
-        "id": f"board-{index}",
+        "id": f"task-{slug(board.title)}",
+        "number": index,
         "board": board,
-        "title": plain(board.title),
+        "title": printable(board.title),
+        "budget": in_words(board.budget),
         "table": table,
         "unmeasured": unmeasured(table),
         "leaders": leaders(board),
+        "pairs": len(board.comparisons),
         "target": None if goal is None else round(100 * goal),
         "conditions": shared_conditions(board),
-        "figures": figures,
+        "figures": board_figures(board, index, styles),
         "chips": [(rule, styles[rule], i < DRAWN_FIRST) for i, rule in enumerate(order)],
-        "configurations": configurations(board),
-        "incomplete": [c.rule for c in board.entries.values() if not board.complete(c)],
-        "unranked": [c for c in board.cells if board.entries[c.rule] is not c],
-        "anchor": anchor,
+        "incomplete": [c.rule for c in board.entries.values() if c.absent],
     }
 
 
-def script_json(content: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+def doubts(made: Sequence[Board], whole: Field) -> list[str]:
+    """What a reader should know of records that are shown but not believed as they stand."""
+    found = []
+    for board in made:
+        for cell in board.cells:
+            name = f"{cell.short_name} on {board.title}"
+            for seeds in cell.copies:
+                listed = ", ".join(map(str, seeds))
+                found.append(f"{name}: seeds {listed} learned alike to the last bit: copies of one")
+            others = [c for c in board.cells if c.rule == cell.rule and c.digest == cell.digest
+                      and c.source != cell.source]  # fmt: skip
+            if others:
+                source = (cell.source or "unknown")[:16]
+                found.append(f"{name}: {len(cell.records)} records are of the rule source "
+                             f"{source}, others of another; they are not averaged")  # fmt: skip
+            if cell.absent and board.entries[cell.rule] is cell:
+                listed = ", ".join(map(str, cell.absent))
+                found.append(f"{name}: seed {listed} trained with the others and is not here")
+    return sorted({printable(line) for line in found})
+
+
+def _configurations(made: Sequence[Board]) -> dict[str, list[str]]:
+    """Of each cell its name, what its key covers beyond what the board shares, and its command."""
+    return {
+        anchor(cell): [
+            printable(f"{cell.short_name} on {board.title}"),
+            pretty({k: v for k, v in cell.configuration.items() if k not in SHARED}),
+            command(cell),
+            cell.digest,
+        ]
+        for board in made
+        for cell in board.cells
+    }
+
+
+def _line(line: Line) -> list[list[Any]]:
+    """A row that the page draws when it is asked for: text, note, kind, link."""
+    return [[e.text, e.note, e.kind, e.link] for e in line.entries]
+
+
+def packed(content: Any) -> str:
+    """JSON, gzip and base64: nothing in it can end the script element it stands in."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    for character in UNSAFE:
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def content_policy(scripts: Sequence[str]) -> str:
-    """Only these scripts run, and nothing is fetched from anywhere.
-
-    `blob:` is how the page's own script loads the plotting library that it carries.
-    """
+    """Only these scripts run, and nothing is fetched from anywhere."""
     hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
     allowed = " ".join(f"'sha256-{h}'" for h in hashes)
     return (
-        f"default-src 'none'; script-src {allowed} blob:; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-@cache
-def _plotly() -> str:
-    """The plotting library, gzip and base64: two fifths of its size."""
-    try:
-        from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
-    except ImportError:
-        raise _missing("plotly") from None
-    packed = gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
-    return base64.b64encode(packed).decode()
 
 
 @cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bioplaus.analysis.boards import Cell
+from bioplaus.analysis.cells import Cell
 from bioplaus.analysis.statistics import Estimate
 from bioplaus.records.schema import Tuning
 
@@ -21,6 +23,10 @@ class Column:
     number: bool = True
     wide: bool = False
     """Holds sentences."""
+    out: tuple[str, ...] = ()
+    """Columns of the download; its name alone where there are none."""
+    extra: bool = False
+    """Not on a narrow screen, where the page says so."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class TableCell:
     data: tuple[float, ...] = ()
     """The numbers that a drawing shows."""
     link: str = ""
+    badge: str = ""
+    out: tuple[float | str | None, ...] = ()
+    """What it downloads as, for each of the column's; its number or text where there is none."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Line:
 
     entries: list[TableCell]
     quiet: bool = False
+    id: str = ""
+    """Where it is linked to."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,28 @@ class Table:
     label: str
     columns: list[Column]
     lines: list[Line]
+    others: Sequence[Line] = ()
+    """What has no rank: folded away, never sorted among the rest."""
+
+    def download(self) -> list[list[float | str | None]]:
+        """A heading and a row for each line, numbers in the heading's unit."""
+        heading = [name for c in self.columns for name in c.out or (c.name,)]
+        rows = [*self.lines, *self.others]
+        return [list(heading), *([v for e, c in zip(line.entries, self.columns, strict=True)
+                                  for v in _out(e, c)] for line in rows)]  # fmt: skip
 
 
-def places(first: int, last: int, group: int) -> TableCell:
+def _out(cell: TableCell, column: Column) -> tuple[float | str | None, ...]:
+    """One value for each of the column's, nothing for what is not known."""
+    if cell.out:
+        return cell.out
+    first = None if cell.text == MISSING else cell.text if cell.sort is None else cell.sort
+    return (first, *[None] * (len(column.out) - 1))
+
+
+def places(first: int, last: int) -> TableCell:
     text = str(first) if first == last else f"{first}-{last}"
-    return TableCell(text, sort=first, title=f"tie group {group}")
+    return TableCell(text, sort=first, out=(first, last))
 
 
 def accuracy(found: Estimate | None, bounds: tuple[float, float]) -> TableCell:
@@ -73,9 +101,10 @@ def accuracy(found: Estimate | None, bounds: tuple[float, float]) -> TableCell:
         return TableCell(f"{100 * found.value:.2f}", sort=found.value)
     first, last = bounds
     span = (last - first) or 1.0
-    drawn = tuple(min(1.0, max(0.0, (v - first) / span)) for v in (low, found.value, high))
+    drawn = tuple((v - first) / span for v in (low, found.value, high))
     note = f"{100 * low:.2f} to {100 * high:.2f}"
-    return TableCell(f"{100 * found.value:.2f}", found.value, note, kind="interval", data=drawn)
+    return TableCell(f"{100 * found.value:.2f}", found.value, note, kind="interval", data=drawn,
+                     out=(found.value, low, high))  # fmt: skip
 
 
 def percent(value: float | None) -> TableCell:
@@ -105,3 +134,8 @@ def anchor(cell: Cell) -> str:
 def tuning_anchor(tuning: Tuning) -> str:
     """Where a tuning stands on the page."""
     return f"tuning-{tuning.key[:16]}"
+
+
+def slug(title: str) -> str:
+    """A title as an anchor that reads."""
+    return "-".join(re.findall(r"[a-z0-9.]+", title.lower())) or "board"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 
-from bioplaus.analysis.boards import Board, Cell, Standing
+import numpy as np
+
+from bioplaus.analysis.boards import Board, in_words
+from bioplaus.analysis.cells import Cell, mean_validation
+from bioplaus.analysis.ranking import Standing
+from bioplaus.errors import printable
 from bioplaus.learning.profile import Published
-from bioplaus.records.schema import RuleCard, Tuning
+from bioplaus.records.schema import Tuning
 
 from .cell_measures import (
     MISSING,
     command,
     cost,
     final_alignment,
+    hidden_alignment,
     layers,
-    plain,
     steps_to,
     train_seconds,
 )
@@ -29,36 +32,45 @@ from .html_tables import (
     TableCell,
     accuracy,
     anchor,
-    count,
     number,
     percent,
     places,
     scaled,
+    slug,
     tuning_anchor,
 )
+from .profiles import card_of
 
 COLUMNS = [
-    Column("Rank", "the places that the rule's tie group takes"),
-    Column("Rule", "and what differs from its defaults", number=False),
-    Column("Test accuracy (%)", "mean over seeds and its 95 % interval, drawn to one scale; "
-           "what lies far below is at the left end"),
-    Column("Seeds", "records there are, of those there should be; diverged ones count as 0 %"),
-    Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer"),
-    Column("Steps", "optimizer steps to the target accuracy, median over seeds"),
-    Column("Time (s)", "training time of a seed: its share of the seeds that trained together"),
-    Column("Cost", "of a step, in forward passes of the same batch"),
-    Column("Memory (MiB)", "peak of training, all seeds together; counted where not measured"),
-    Column("Validation (%)", "mean over seeds; a diverged one counts 0 %"),
-    Column("Published (%)", "in the literature; often another network, see Published results"),
-    Column("Tuning", "budget behind this configuration", number=False),
-    Column("Run it again", "the command for this row", number=False),
+    Column("Rank", "the places that it may have, all rules at once with 95 %",
+           out=("rank_first", "rank_last")),
+    Column("Rule", "and what differs from its defaults", number=False, out=("rule", "remark")),
+    Column("Test accuracy (%)", "mean over the seeds that lived and its 95 % interval, drawn to "
+           "one scale; an arrow: it lies beyond",
+           out=("test_accuracy", "test_accuracy_low", "test_accuracy_high")),
+    Column("Diverged", "seeds that diverged, of all", out=("diverged", "seeds")),
+    Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer; the "
+           "number is over the layers below the top", out=("alignment",)),
+    Column("Steps", "optimizer steps to the target validation accuracy, median over seeds",
+           out=("steps_median", "steps_reached")),
+    Column("Time (s)", "training time of a seed: its share of the seeds that trained together",
+           out=("train_seconds",)),
+    Column("Cost", "of a step, in forward passes of the same batch", out=("forward_equivalents",)),
+    Column("MiB", "peak memory of training, all seeds together; counted where not measured",
+           out=("peak_mib",)),
+    Column("Validation (%)", "mean over the seeds that lived", out=("validation_accuracy",)),
+    Column("Published (%)", "in the literature; often another network, see Published results",
+           out=("published",)),
+    Column("Settings", "who chose them: the trials of a tuning, defaults, or by hand",
+           number=False, out=("tuning",)),
+    Column("Again", "the command for this row", number=False, out=("command",)),
 ]  # fmt: skip
 
 
 def target(board: Board) -> float | None:
     """95 % of the best mean test accuracy, in whole percents: what `Steps` counts up to."""
-    means = [c.estimate.value for c in board.entries.values() if c.estimate]
-    best = max(means, default=0.0)
+    scores = [c.scores("validation_accuracy") for c in board.ranked]
+    best = max((mean_validation(list(s.values())) for s in scores if s), default=0.0)
     return math.floor(95 * best) / 100 if best > 0 else None
 
 
@@ -72,13 +84,17 @@ def board_table(board: Board, index: int) -> Table:
     lines = []
     for cell in [*ranked, *others]:
         standing = standings.get(cell.digest + cell.rule)
-        lines.append(Line(_board_line(board, cell, standing, bounds), quiet=standing is None))
+        place = f"{slug(board.title)}--{cell.rule}" if board.entries[cell.rule] is cell else ""
+        entries = _board_line(board, cell, standing, bounds)
+        lines.append(Line(entries, quiet=standing is None, id=place))
     kept = [
         i for i in range(len(COLUMNS)) if any(line.entries[i].text != MISSING for line in lines)
     ]
-    kept_lines = [Line([line.entries[i] for i in kept], line.quiet) for line in lines]
-    name = f"Leaderboard of {plain(board.title)}"
-    return Table(f"board-{index}-table", name, [COLUMNS[i] for i in kept], kept_lines)
+    kept_lines = [replace(line, entries=[line.entries[i] for i in kept]) for line in lines]
+    shown = [line for line in kept_lines if not line.quiet]
+    name = f"Leaderboard of {printable(board.title)}"
+    return Table(f"board-{index}-table", name, [COLUMNS[i] for i in kept], shown,
+                 [line for line in kept_lines if line.quiet])  # fmt: skip
 
 
 def unmeasured(table: Table) -> list[str]:
@@ -91,10 +107,9 @@ def _board_line(
     board: Board, cell: Cell, standing: Standing | None, bounds: tuple[float, float]
 ) -> list[TableCell]:
     return [
-        TableCell(MISSING) if standing is None else places(
-            standing.first, standing.last, standing.group
-        ),
-        TableCell(cell.rule, note=_remark(board, cell, standing), link=anchor(cell)),
+        TableCell(MISSING) if standing is None else places(standing.first, standing.last),
+        TableCell(cell.rule, note=(note := _remark(board, cell, standing)), link=anchor(cell),
+                  out=(cell.rule, note)),
         accuracy(cell.estimate, bounds),
         seeds_entry(board, cell),
         _alignment(cell),
@@ -105,17 +120,14 @@ def _board_line(
         percent(_mean_validation(cell)),
         _published(cell, board.task),
         _tuned(cell),
-        TableCell("command", sort=command(cell), kind="command"),
+        TableCell("command", kind="command", link=anchor(cell), out=(command(cell),)),
     ]  # fmt: skip
 
 
 def _remark(board: Board, cell: Cell, standing: Standing | None) -> str:
     """The options, and why there is no rank."""
-    why = ""
-    if standing is None:
-        one = board.entries[cell.rule] is cell
-        why = "fewer than two seeds: not ranked" if one else "another configuration: not ranked"
-    return plain("; ".join(filter(None, (cell.own_label, why))))
+    why = board.why_not_ranked(cell)
+    return printable("; ".join(filter(None, (cell.own_label, why))))
 
 
 def _scale(board: Board) -> tuple[float, float]:
@@ -129,28 +141,19 @@ def _scale(board: Board) -> tuple[float, float]:
 
 
 def seeds_entry(board: Board, cell: Cell) -> TableCell:
-    there = len(cell.scores())
-    wanted = max(there + len(cell.absent), board.seeds if board.entries[cell.rule] is cell else 0)
-    notes = []
-    if there < wanted:
-        notes.append("incomplete")
-    if cell.diverged:
-        notes.append(f"{len(cell.diverged)} diverged")
-    text = str(there) if there == wanted else f"{there} of {wanted}"
-    missing = f"no record of seed {', '.join(map(str, cell.absent))}" if cell.absent else ""
-    return TableCell(text, sort=there, note=", ".join(notes), title=missing)
+    """How many seeds diverged, of how many; what is missing."""
+    there, lost = len(cell.records), len(cell.diverged)
+    note = f"incomplete, {there + len(cell.absent)} trained" if cell.absent else ""
+    if not note and there < board.seeds and board.entries[cell.rule] is cell:
+        note = f"others have {board.seeds}"
+    return TableCell(f"{lost} of {there}", sort=cell.diverged_share, note=note, out=(lost, there))
 
 
 def _mean_validation(cell: Cell) -> float | None:
     scores = cell.scores("validation_accuracy")
     if all(r.validation_accuracy is None for r in cell.records):
         return None
-    return math.fsum(scores.values()) / len(scores) if len(scores) == len(cell.records) else None
-
-
-def card_of(cells: Sequence[Cell]) -> RuleCard | None:
-    """The facts on a rule that its records carry; None in records that have none."""
-    return next((r.card for c in cells for r in c.records if r.card is not None), None)
+    return math.fsum(scores.values()) / len(scores) if scores else None
 
 
 def _published(cell: Cell, task: str) -> TableCell:
@@ -161,7 +164,7 @@ def _published(cell: Cell, task: str) -> TableCell:
     found = [p for p in (card.published if card else []) if _concerns(p, task, name)]
     if not found:
         return TableCell(MISSING)
-    notes = "; ".join(plain(f"{p.metric}. {p.note} ({p.source})") for p in found)
+    notes = "; ".join(printable(f"{p.metric}. {p.note} ({p.source})") for p in found)
     values = ", ".join(f"{100 * p.value:.2f}" for p in found)
     return TableCell(values, sort=found[0].value, note="see note", title=notes)
 
@@ -180,8 +183,10 @@ def _steps(board: Board, cell: Cell) -> TableCell:
         return TableCell(MISSING)
     some = "" if found.reached == found.seeds else f"{found.reached} of {found.seeds} seeds"
     if math.isinf(found.median):
-        return TableCell("not reached", sort=1e300, note=some if found.reached else "")
-    return TableCell(f"{found.median:,.0f}", sort=found.median, note=some)
+        return TableCell("not reached", math.inf, some if found.reached else "",
+                         out=(None, found.reached))  # fmt: skip
+    return TableCell(f"{found.median:,.0f}", found.median, some,
+                     out=(found.median, found.reached))  # fmt: skip
 
 
 def _memory(cell: Cell) -> TableCell:
@@ -191,29 +196,26 @@ def _memory(cell: Cell) -> TableCell:
 
 
 def _alignment(cell: Cell) -> TableCell:
-    values = final_alignment(cell).mean
-    if not len(values) or not all(map(math.isfinite, values)):
+    values, mean = np.nan_to_num(final_alignment(cell).mean), hidden_alignment(cell.records)
+    if mean is None:
         return TableCell(MISSING)
-    mean = float(values.mean())
-    each = ", ".join(f"{n}: {v:.2f}" for n, v in zip(layers(cell), values, strict=True))
-    return TableCell(f"{mean:.2f}", mean, title=f"layer {plain(each)}", kind="bars",
+    each = ", ".join(f"{n}: {v:.2f}" for n, v in zip(layers(cell.records), values, strict=True))
+    return TableCell(f"{mean:.2f}", mean, title=f"layer {printable(each)}", kind="bars",
                  data=tuple(float(f"{v:.3f}") for v in values))  # fmt: skip
 
 
 def _tuned(cell: Cell) -> TableCell:
     if cell.tuning is None:
-        return TableCell("set by hand" if cell.own_label else "defaults")
-    trials, rest = budget(cell.tuning).split(" of ")
-    return TableCell(trials, note=f"of {rest}", link=tuning_anchor(cell.tuning))
+        return TableCell(cell.origin)
+    return TableCell("tuned", title=budget(cell.tuning), link=tuning_anchor(cell.tuning),
+                     out=(budget(cell.tuning),))  # fmt: skip
 
 
 def budget(tuning: Tuning) -> str:
     """A tuning's budget in words."""
-    b = tuning.budget
-    return f"{count(b.trials, 'trial')} of {count(b.seeds, 'seed')}, {count(b.epochs, 'epoch')}"
+    return in_words(tuning.budget)
 
 
 def leaders(board: Board) -> list[str]:
-    """The rules of the first tie group, in words for the head of a board."""
-    first = next(iter(groupby(board.standings, key=lambda s: s.group)), None)
-    return [s.cell.rule for s in first[1]] if first else []
+    """The rules that nothing is better than, the highest accuracy first."""
+    return [s.cell.rule for s in board.standings if s.first == 1]

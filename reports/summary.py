@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bioplaus.records.schema import Record
+from bioplaus.analysis.boards import conditions, shared_part
+from bioplaus.analysis.cells import Cell, cells, sort_key
+from bioplaus.analysis.differing import differing
+from bioplaus.errors import printable
+from bioplaus.records.schema import Record, ResultSet
+
+from .cell_measures import MISSING, hidden_alignment
 
 COLUMNS = {
     "task": "str",
@@ -32,11 +37,10 @@ COLUMNS = {
 """Columns of the summary, in order, with their types."""
 
 LEGEND = (
-    "Mean ± sample standard deviation over the seeds that did not diverge; "
-    "alignment: cosine with the loss gradient after the last epoch."
+    "Mean ± sample standard deviation over the seeds that did not diverge; alignment: cosine "
+    "with the loss gradient after the last epoch, below the top."
 )
 NO_RECORDS = "No records."
-MISSING = "-"
 
 
 def summarise(records: Iterable[Record]) -> pd.DataFrame:
@@ -44,51 +48,47 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
 
     Accuracies are fractions. Means and sample standard deviations (ddof 1) are over the
     `seeds - diverged` seeds that did not diverge, and null where one of these lacks the
-    number. `alignment` is the mean over seeds and layers of the last epoch's cosine with
-    the loss gradient. Rows are sorted by task, then by falling test accuracy.
+    number. `alignment` is the mean over seeds and the layers below the top of the last
+    epoch's cosine with the loss gradient; a layer whose update vanishes counts 0. Records of
+    one configuration that different sources of a rule made are rows of their own. Rows are
+    sorted by task, then by falling test accuracy.
     """
-    cells: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        cells[record.task, record.rule, record.cell].append(record)
-    ordered = sorted(((_row(cell), key) for key, cell in cells.items()), key=_rank)
-    frame = pd.DataFrame([row for row, _ in ordered], columns=list(COLUMNS))
+    frame = pd.DataFrame([_row(cell) for cell in _ordered(records)], columns=list(COLUMNS))
     return frame.astype(COLUMNS)
 
 
-def _row(cell: Sequence[Record]) -> dict[str, Any]:
-    first = min(cell, key=lambda r: (r.label, r.seed))
-    sound = [r for r in cell if r.status != "diverged"]
+def _ordered(records: Iterable[Record]) -> list[Cell]:
+    return sorted(cells(ResultSet(list(records))), key=_rank)
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    first = cell.records[0]
+    sound = [r for r in cell.records if r.status != "diverged"]
     test = [r.test_accuracy for r in sound]
     validation = [r.validation_accuracy for r in sound]
-    cosines = [c for r in sound for c in _last_cosines(r) if c is not None]
     return {
         "task": first.task,
         "rule": first.rule,
-        "config": first.label,
-        "seeds": len(cell),
-        "diverged": len(cell) - len(sound),
+        "config": cell.label,
+        "seeds": len(cell.records),
+        "diverged": len(cell.diverged),
         "test_accuracy": _mean(test),
         "test_accuracy_std": _std(test),
         "validation_accuracy": _mean(validation),
         "validation_accuracy_std": _std(validation),
         "train_loss": _mean([r.train_loss for r in sound]),
         "train_seconds": _mean([r.timing.train_seconds for r in sound]),
-        "alignment": _mean(cosines),
-        "epochs": max(len(r.curves.test_accuracy) for r in cell),
-        "cell": first.cell[:16],
+        "alignment": hidden_alignment(cell.records),
+        "epochs": max(len(r.curves.test_accuracy) for r in cell.records),
+        "cell": cell.digest[:16],
     }
 
 
-def _rank(item: tuple[dict[str, Any], tuple[str, str, str]]) -> tuple[Any, ...]:
-    row, key = item
+def _rank(cell: Cell) -> tuple[Any, ...]:
+    row = _row(cell)
     accuracy = row["test_accuracy"]
     missing = accuracy is None
-    return (row["task"], missing, 0.0 if missing else -accuracy, row["rule"], row["config"], key)
-
-
-def _last_cosines(record: Record) -> list[float | None]:
-    curves = record.curves.alignment.get("loss", {})
-    return [c[-1] for name, c in curves.items() if name.startswith("cosine.") and c]
+    return (cell.task, missing, 0.0 if missing else -accuracy, *sort_key(cell))
 
 
 def _known(values: Sequence[float | None]) -> list[float]:
@@ -109,13 +109,7 @@ def _std(values: Sequence[float | None]) -> float | None:
 
 def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     """The summary's rows as plain Python values, None for null."""
-    return [
-        {
-            str(name): None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in summarise(records).to_dict("records")
-    ]
+    return [_row(cell) for cell in _ordered(records)]
 
 
 @dataclass(frozen=True)
@@ -141,30 +135,52 @@ ALWAYS = {"rule", "seeds", "test_accuracy"}
 
 
 def task_tables(records: Iterable[Record]) -> list[TaskTable]:
-    """The summary for people, one table per task, without columns that are empty throughout."""
-    by_task: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows(records):
-        by_task[row["task"]].append(row)
-    return [_table(task, group) for task, group in by_task.items()]
+    """The summary for people, without columns that are empty throughout.
+
+    One table for each task; tasks of one name that differ have a table each, which says in what.
+    """
+    found: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for cell in _ordered(records):
+        found[cell.task][conditions(cell.configuration)].append(cell)
+    made = []
+    for task, groups in found.items():
+        words = differing([shared_part(g[0].configuration) for g in groups.values()])
+        for word, group in zip(words, groups.values(), strict=True):
+            made.append(_table(", ".join(filter(None, (task, word))), group))
+    return made
 
 
-def _table(task: str, group: list[dict[str, Any]]) -> TaskTable:
-    twice = Counter((row["rule"], row["config"]) for row in group)
-    shown = [_shown(row, twice[row["rule"], row["config"]] > 1) for row in group]
+def _table(title: str, group: list[Cell]) -> TaskTable:
+    alike: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in group:
+        alike[cell.rule, cell.label].append(cell)
+    apart = {id(c): word for same in alike.values() for c, word in _told_apart(same)}
+    shown = [_shown(_row(cell), apart[id(cell)]) for cell in group]
     empty = {"", MISSING}
     kept = [c for c in SHOWN if c in ALWAYS or any(row[c] not in empty for row in shown)]
-    return TaskTable(task, kept, [[row[c] for c in kept] for row in shown])
+    return TaskTable(title, kept, [[row[c] for c in kept] for row in shown])
 
 
-def _shown(row: dict[str, Any], ambiguous: bool) -> dict[str, str]:
-    """A row as text; the start of the cell tells apart configurations with the same label."""
-    config = f"{row['config']} ({row['cell'][:8]})".lstrip() if ambiguous else row["config"]
+def _told_apart(same: list[Cell]) -> list[tuple[Cell, str]]:
+    """Cells of one rule and label, each with what it differs in from the others."""
+    words = differing([c.configuration for c in same])
+    sources = {c.source for c in same}
+    return [
+        (c, ", ".join(filter(None, (
+            word, f"rule source {(c.source or 'unknown')[:8]}" if len(sources) > 1 else ""
+        )))) for c, word in zip(same, words, strict=True)
+    ]  # fmt: skip
+
+
+def _shown(row: dict[str, Any], apart: str) -> dict[str, str]:
+    """A row as text; `apart` tells it from others with the same label."""
+    config = f"{row['config']} ({apart})".lstrip() if apart else row["config"]
     sound = row["seeds"] - row["diverged"]
     diverged = f"{sound} of {row['seeds']} ({row['diverged']} diverged)"
     seconds, alignment = row["train_seconds"], row["alignment"]
     return {
         "rule": row["rule"],
-        "config": "".join(c if c.isprintable() else " " for c in config),
+        "config": printable(config),
         "seeds": diverged if row["diverged"] else str(row["seeds"]),
         "test_accuracy": _percent(row["test_accuracy"], row["test_accuracy_std"]),
         "validation_accuracy": _percent(row["validation_accuracy"], row["validation_accuracy_std"]),

@@ -1,12 +1,13 @@
-"""From records to comparisons: which cells may be compared, and which of them is better.
+"""From records to comparisons: which cells may be compared.
 
-Only cells with the same task, data, epochs and precision are compared: a *board*. A rule
-with several configurations on a board stands for itself with one of them, which is never
-chosen by test accuracy: the tuned one, or else the default, or else the best on the
-validation split.
+Only cells with the same task, data, epochs, precision and tuning budget are compared: a
+*board*. A rule with several configurations on a board stands for itself with one of them,
+which is never chosen by test accuracy: the default, or else the best on the validation split.
+A tuned rule stands for itself with what the tuning chose, and what was set by hand has no place
+beside it.
 
-A seed that diverged answers nothing and counts as accuracy 0. A seed without a record is
-not guessed: its cell is marked incomplete, and left out of aggregates over tasks.
+A seed without a record is not guessed: its cell is marked incomplete, has no place, and is
+left out of aggregates over tasks.
 """
 
 from __future__ import annotations
@@ -15,113 +16,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from bioplaus.analysis.statistics import (
-    Difference,
-    Estimate,
-    mean_interval,
-    paired_difference,
-    tie_groups,
-    welch_difference,
-)
-from bioplaus.records.schema import Record, ResultSet, Tuning, digest
+from bioplaus.analysis.cells import Cell, cells, mean_validation, sort_key
+from bioplaus.analysis.differing import differing
+from bioplaus.analysis.ranking import Comparison, Standing, compare_all, compare_cells, rank_cells
+from bioplaus.records.schema import ResultSet, TuningBudget, digest
 
-DIVERGED = 0.0
-"""The accuracy of a seed that diverged: it answers nothing."""
-
-Metric = Literal["test_accuracy", "validation_accuracy"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """All seeds of one rule under one configuration on one task."""
-
-    task: str
-    rule: str
-    label: str
-    digest: str
-    records: tuple[Record, ...]
-    """One for each seed, sorted by it."""
-    tuning: Tuning | None = None
-    """How its configuration was chosen, where it was tuned."""
-
-    @property
-    def name(self) -> str:
-        """The rule and what differs from its defaults."""
-        return f"{self.rule} {self.label}".strip()
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """What its records' keys cover."""
-        return self.records[0].configuration
-
-    def scores(self, metric: Metric = "test_accuracy") -> dict[int, float]:
-        """Accuracy by seed, as a fraction; a seed that has none is left out."""
-        found: dict[int, float] = {}
-        for record in self.records:
-            value = DIVERGED if record.status == "diverged" else getattr(record, metric)
-            if value is not None:
-                found[record.seed] = value
-        return found
-
-    @cached_property
-    def estimate(self) -> Estimate | None:
-        """Mean test accuracy over seeds with its interval; None where no seed has one."""
-        scores = self.scores()
-        return mean_interval(list(scores.values())) if scores else None
-
-    @property
-    def diverged(self) -> list[int]:
-        """The seeds that diverged."""
-        return [r.seed for r in self.records if r.status == "diverged"]
-
-    @cached_property
-    def absent(self) -> list[int]:
-        """Seeds that trained with these, but have no record or no test accuracy here."""
-        launched: set[int] = set()
-        for record in self.records:
-            together = record.provenance.get("seeds_together")
-            if isinstance(together, list):
-                launched.update(s for s in together if isinstance(s, int))
-        return sorted((launched | {r.seed for r in self.records}) - self.scores().keys())
-
-    @property
-    def own_label(self) -> str:
-        """The label without what the whole board has in common."""
-        parts = self.label.split(" ")
-        return " ".join(p for p in parts if not p.startswith(("epochs=", "precision=", "task.")))
-
-    @property
-    def short_name(self) -> str:
-        """The rule and what differs from its defaults, where the board is known."""
-        return f"{self.rule} {self.own_label}".strip()
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A cell's place on its board."""
-
-    cell: Cell
-    group: int
-    """Its tie group, from 1."""
-    first: int
-    last: int
-    """The places that its group takes: all that can be said of its rank."""
-
-    @property
-    def rank(self) -> float:
-        """The middle of its group's places, for averages."""
-        return (self.first + self.last) / 2
+SHARED = ("task", "data", "epochs", "precision")
+"""What of their configurations the cells of a board have in common."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """All cells that may be compared: the same task, data, epochs and precision."""
+    """All cells that may be compared."""
 
     task: str
-    protocol: str
-    """Digest of what they have in common."""
+    conditions: str
+    """Digest of the task's content, data, epochs and precision."""
+    budget: TuningBudget | None
+    """What every rule's settings were chosen with; None where nothing was tuned."""
     title: str
     cells: tuple[Cell, ...]
     """Sorted by rule, label and digest."""
@@ -132,106 +46,112 @@ class Board:
         by_rule: dict[str, list[Cell]] = defaultdict(list)
         for cell in self.cells:
             by_rule[cell.rule].append(cell)
-        return {rule: _representative(cells) for rule, cells in by_rule.items()}
+        return {rule: _representative(found, self.budget) for rule, found in by_rule.items()}
 
     @property
     def seeds(self) -> int:
         """How many seeds a complete cell has here: as many as the rule with the most."""
-        return max((len(c.scores()) for c in self.entries.values()), default=0)
+        return max((len(c.records) for c in self.entries.values()), default=0)
 
     def complete(self, cell: Cell) -> bool:
         """Whether a cell has all the seeds that it, and the others here, should have."""
-        return not cell.absent and len(cell.scores()) >= self.seeds
+        return not cell.absent and len(cell.records) >= self.seeds
+
+    @cached_property
+    def ranked(self) -> list[Cell]:
+        """The cells that have a place."""
+        return [c for c in self.entries.values() if not self.why_not_ranked(c)]
+
+    def why_not_ranked(self, cell: Cell) -> str:
+        """What keeps a cell from having a place here; "" for nothing."""
+        if cell.budget != self.budget:
+            return f"{cell.origin}: not ranked beside tuned ones"
+        if self.entries[cell.rule] is not cell:
+            return "another configuration: not ranked"
+        return cell.why_not_ranked
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every pair of the ranked ones, corrected for their number."""
+        return compare_all(self.ranked)
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[int, int], Comparison]:
+        both = [c for one in self.comparisons for c in (one, one.turned())]
+        return {(id(c.a), id(c.b)): c for c in both}
+
+    def compare(self, a: Cell, b: Cell) -> Comparison:
+        """Two cells; corrected as the board is where both are ranked, else the pair alone."""
+        found = self._pairs.get((id(a), id(b)))
+        return compare_cells(a, b) if found is None else found
 
     @cached_property
     def standings(self) -> list[Standing]:
-        """The rules with at least two seeds, by tie group and falling mean test accuracy."""
-        return rank_cells([c for c in self.entries.values() if len(c.scores()) > 1])
+        """The ranked ones with their places, by falling accuracy."""
+        return rank_cells(self.ranked, self.comparisons)
 
 
 def boards(results: ResultSet) -> list[Board]:
     """The boards of a results folder, sorted by task; the order of records does not matter."""
-    sorted_in: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    sorted_in: dict[tuple[str, str, TuningBudget | None], list[Cell]] = defaultdict(list)
     for cell in cells(results):
-        sorted_in[cell.task, _protocol(cell.configuration)].append(cell)
+        sorted_in[cell.task, conditions(cell.configuration), cell.budget].append(cell)
+    for task, shared in {key[:2] for key in sorted_in}:
+        _beside_tuned(sorted_in, task, shared)
     made = [
-        Board(task, protocol, task, tuple(sorted(group, key=_order)))
-        for (task, protocol), group in sorted_in.items()
+        Board(task, shared, budget, task, tuple(sorted(group, key=sort_key)))
+        for (task, shared, budget), group in sorted_in.items()
     ]
-    return _titled(sorted(made, key=lambda b: (b.task, _epochs(b), b.protocol)))
+    return _titled(sorted(made, key=lambda b: (b.task, _epochs(b), _effort(b), b.conditions)))
 
 
-def cells(results: ResultSet) -> list[Cell]:
-    """Records gathered by configuration, each with its tuning where it has one."""
-    tunings: dict[tuple[str, str, str], Tuning] = {}
-    for tuning in sorted(results.tunings, key=lambda t: (t.budget.trials, t.key)):
-        tunings[tuning.task, tuning.rule, tuning.cell] = tuning  # the largest budget stays
-    by_cell: dict[tuple[str, str, str], dict[int, Record]] = defaultdict(dict)
-    for record in results.records:
-        seeds = by_cell[record.task, record.rule, record.cell]
-        kept = seeds.get(record.seed)
-        if kept is None or kept.to_json() > record.to_json():
-            seeds[record.seed] = record
-    return [
-        Cell(task, rule, min(r.label for r in seeds.values()), cell,
-             tuple(seeds[s] for s in sorted(seeds)), tunings.get((task, rule, cell)))
-        for (task, rule, cell), seeds in sorted(by_cell.items())
-    ]  # fmt: skip
+def _beside_tuned(
+    sorted_in: dict[tuple[str, str, TuningBudget | None], list[Cell]], task: str, shared: str
+) -> None:
+    """Put what was not tuned on the board of what was, where it makes no board of its own.
 
-
-def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | None:
-    """How much the scores of a exceed those of b, by seed; None below two scores on a side.
-
-    Paired by seed where that keeps at least half of either side's seeds, Welch's otherwise.
+    It makes one where two rules ran with their defaults. On the other's board it has no place.
     """
-    if min(len(a), len(b)) < 2:
-        return None
-    shared = sorted(a.keys() & b.keys())
-    if len(shared) > 1 and 2 * len(shared) >= max(len(a), len(b)):
-        return paired_difference([a[s] for s in shared], [b[s] for s in shared])
-    return welch_difference(list(a.values()), list(b.values()))
+    budgets = [b for t, s, b in sorted_in if (t, s) == (task, shared) and b is not None]
+    loose = sorted_in.get((task, shared, None), [])
+    if budgets and len({c.rule for c in loose if c.origin == "defaults"}) < 2:
+        most = max(budgets, key=lambda b: (len(sorted_in[task, shared, b]), b.trials, repr(b)))
+        sorted_in[task, shared, most] += sorted_in.pop((task, shared, None), [])
 
 
-def rank_cells(group: Sequence[Cell]) -> list[Standing]:
-    """Cells with at least two seeds each, in tie groups, best first."""
-    ordered = sorted(group, key=lambda c: (-_mean(c), *_order(c)))
-    scores = [c.scores() for c in ordered]
-
-    def p_value(i: int, j: int) -> float:
-        found = difference(scores[i], scores[j])
-        return 1.0 if found is None else found.p
-
-    groups = tie_groups([_mean(c) for c in ordered], p_value)
-    placed = [
-        Standing(cell, g, 1 + sum(o < g for o in groups), sum(o <= g for o in groups))
-        for cell, g in zip(ordered, groups, strict=True)
-    ]
-    return sorted(placed, key=lambda s: s.group)
+def in_words(budget: TuningBudget | None) -> str:
+    """A tuning budget."""
+    if budget is None:
+        return "not tuned"
+    parts = (budget.trials, "trial"), (budget.seeds, "seed"), (budget.epochs, "epoch")
+    trials, seeds, epochs = (f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts)
+    return f"{trials} of {seeds}, {epochs}"
 
 
-def _mean(cell: Cell) -> float:
-    return cell.estimate.value if cell.estimate else float("-inf")
-
-
-def _order(cell: Cell) -> tuple[str, str, str]:
-    return cell.rule, cell.label, cell.digest
-
-
-def _representative(group: Iterable[Cell]) -> Cell:
-    """Tuned, or else default, or else best on the validation split: never by test accuracy."""
+def _representative(group: Iterable[Cell], budget: TuningBudget | None) -> Cell:
+    """What the board's budget chose, the default, or the best on the validation split, in that
+    order: never by test accuracy. Of several sources of one rule the one with the most records.
+    """
+    by_digest: dict[str, list[Cell]] = defaultdict(list)
+    for cell in group:
+        by_digest[cell.digest].append(cell)
+    found = [min(same, key=lambda c: (-len(c.records), sort_key(c))) for same in by_digest.values()]
 
     def merit(cell: Cell) -> tuple[Any, ...]:
-        validation = list(cell.scores("validation_accuracy").values())
-        mean = sum(validation) / len(validation) if validation else float("-inf")
-        tuned = cell.tuning.budget.trials if cell.tuning else 0
-        return -tuned, cell.own_label != "", -mean, _order(cell)
+        validation = mean_validation(list(cell.scores("validation_accuracy").values()))
+        return cell.budget != budget, cell.own_label != "", -validation, sort_key(cell)
 
-    return min(group, key=merit)
+    return min(found, key=merit)
 
 
-def _protocol(configuration: Mapping[str, Any]) -> str:
-    """What cells must have in common to be compared."""
-    return digest({k: configuration.get(k) for k in ("task", "data", "epochs", "precision")})
+def conditions(configuration: Mapping[str, Any]) -> str:
+    """Digest of what cells must have in common to be compared."""
+    return digest(shared_part(configuration))
+
+
+def shared_part(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration has in common with the others of its board."""
+    return {k: configuration.get(k) for k in SHARED}
 
 
 def _epochs(board: Board) -> float:
@@ -239,25 +159,22 @@ def _epochs(board: Board) -> float:
     return epochs if isinstance(epochs, int | float) else 0
 
 
-def _titled(made: list[Board]) -> list[Board]:
-    """Titles that tell boards of one task apart."""
+def _effort(board: Board) -> tuple[int, ...]:
+    b = board.budget
+    return (b.trials, b.seeds, b.epochs) if b else (0, 0, 0)
+
+
+def _titled(made: Sequence[Board]) -> list[Board]:
+    """Titles that tell boards of one task apart by what they differ in."""
     by_task: dict[str, list[Board]] = defaultdict(list)
     for board in made:
         by_task[board.task].append(board)
     titled = []
     for group in by_task.values():
-        if len(group) == 1:
-            titled.append(group[0])
-            continue
-        names = [_conditions(b) for b in group]
-        for board, name in zip(group, names, strict=True):
-            exact = f" ({board.protocol[:8]})" if names.count(name) > 1 else ""
-            titled.append(replace(board, title=f"{board.task}, {name}{exact}"))
+        several = len({b.budget for b in group}) > 1
+        words = differing([shared_part(b.cells[0].configuration) for b in group])
+        for board, word in zip(group, words, strict=True):
+            tuned = (in_words(board.budget),) if several else ()
+            parts = filter(None, (board.task, word, *tuned))
+            titled.append(replace(board, title=", ".join(parts)))
     return titled
-
-
-def _conditions(board: Board) -> str:
-    configuration = board.cells[0].configuration
-    epochs, precision = configuration.get("epochs"), configuration.get("precision")
-    extra = f", {precision}" if precision not in (None, "fp32") else ""
-    return f"{epochs} epochs{extra}" if epochs != 1 else f"1 epoch{extra}"

@@ -1,17 +1,14 @@
-"""Statistics of few seeds: intervals, comparisons, ranks with ties, aggregates over tasks.
+"""Statistics of few seeds: intervals, comparisons, places.
 
 Pure functions of arrays; all intervals are at `LEVEL`. The percentile bootstrap over five
 seeds covers 83 % where it says 95; Student's t, exact for normal scores, is used there.
 Every resampling starts from a fixed seed: the same scores give the same numbers.
-
-The aggregates over tasks follow Agarwal et al. (2021), Deep reinforcement learning at the
-edge of the statistical precipice, NeurIPS: runs are resampled within each task.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +19,7 @@ LEVEL = 0.95
 MANY = 20
 """From this many scores on, the mean's interval is the BCa bootstrap's."""
 RESAMPLES = 1999
+TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 _SEED = 0
 _ROUNDING = 1e-12
 """What is left of equal accuracies after arithmetic."""
@@ -38,6 +36,11 @@ class Estimate(NamedTuple):
     n: int
     """How many scores it rests on."""
 
+    def within(self, least: float, most: float) -> Estimate:
+        """The same with bounds that no mean can lie beyond: those of an accuracy are 0 and 1."""
+        low, high = (math.nan if math.isnan(b) else min(max(b, least), most) for b in self[1:3])
+        return self._replace(low=low, high=high)
+
 
 class Difference(NamedTuple):
     """How much a mean exceeds another, with its 95 % interval and two-sided p-value."""
@@ -52,19 +55,23 @@ class Difference(NamedTuple):
     """Degrees of freedom of Student's t."""
     paired: bool
 
+    def turned(self) -> Difference:
+        """How much the other exceeds this one."""
+        return self._replace(value=-self.value, low=-self.high, high=-self.low)
+
 
 def mean_interval(values: ArrayLike) -> Estimate:
     """Mean over seeds: Student's t below `MANY` scores, the BCa bootstrap from there on.
 
     Needs a score; one alone has no interval. Scores that are all equal have one of width 0.
     """
-    x = _scores(values, 1)
+    x = scores(values, 1)
     mean = math.fsum(x) / len(x)
     if len(x) == 1:
         return Estimate(mean, math.nan, math.nan, 1)
     if len(x) >= MANY and np.ptp(x) > 0:
         return Estimate(mean, *_bca(x), len(x))
-    half = _t_quantile(len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = student_quantile(len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return Estimate(mean, mean - half, mean + half, len(x))
 
 
@@ -82,7 +89,7 @@ def _bca(x: Floats) -> tuple[float, float]:
     tied = np.abs(draws) <= _ROUNDING
     bias = ndtri(np.mean(tied / 2 + (~tied & (draws < 0))))
     acceleration = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
-    shifted = bias + ndtri(_TAILS)
+    shifted = bias + ndtri(TAILS)
     low, high = np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))
     return float(mean + low), float(mean + high)
 
@@ -117,7 +124,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     Where all pairs differ by the same the t statistic is not defined: p is then that of
     the n differences having one sign, 2^(1 - n), and the interval is NaN if that is not small.
     """
-    x, y = _scores(a, 2), _scores(b, 2)
+    x, y = scores(a, 2), scores(b, 2)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} and {len(y)} scores do not pair")
     d = x - y
@@ -130,7 +137,7 @@ def welch_difference(a: ArrayLike, b: ArrayLike) -> Difference:
 
     Where neither side has any spread, p is that of a split of all scores as clean as this.
     """
-    x, y = _scores(a, 2), _scores(b, 2)
+    x, y = scores(a, 2), scores(b, 2)
     parts = [float(s.var(ddof=1)) / len(s) for s in (x, y)]
     square = sum(parts)
     weight = sum(p**2 / (len(s) - 1) for p, s in zip(parts, (x, y), strict=True))
@@ -166,7 +173,7 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> Estimate:
     from scipy.optimize import brentq
     from scipy.stats import norm, rankdata
 
-    x, y = _scores(a, 1), _scores(b, 1)
+    x, y = scores(a, 1), scores(b, 1)
     n, m = len(x), len(y)
     u = float(rankdata(np.concatenate([x, y]))[:n].sum()) - n * (n + 1) / 2
     theta = u / (n * m)
@@ -193,69 +200,52 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def tie_groups(means: Sequence[float], p_value: Callable[[int, int], float]) -> list[int]:
-    """The tie group, 1 for the best, of each of several entries.
+def rank_intervals(above: Sequence[Sequence[bool]]) -> list[tuple[int, int]]:
+    """The places that each of k entries may have: `above[i][j]` where i is surely above j.
 
-    A group is the best entry that is left and all that cannot be separated from it, with
-    Holm's correction over these comparisons. Two of one group may well be separable from
-    each other: ties are not transitive. `p_value(i, j)` is that of entries i and j differing.
+    From 1 + how many are surely above it, to k less how many it is surely above. An entry
+    that is too noisy to be told from any other may be anywhere. Where all that is sure is so
+    at once with 95 % (Holm over all pairs), so are the true places of all, at once: Mogstad,
+    Romano, Shaikh and Wilhelm (2024), Review of Economic Studies 91, 476-518.
     """
-    left = sorted(range(len(means)), key=lambda i: (-means[i], i))
-    groups, group = [0] * len(means), 0
-    while left:
-        group += 1
-        best, *others = left
-        adjusted = holm([p_value(best, i) for i in others])
-        tied = [i for i, p in zip(others, adjusted, strict=True) if p >= 1 - LEVEL]
-        for i in (best, *tied):
-            groups[i] = group
-        left = [i for i in others if groups[i] == 0]
-    return groups
+    k = len(above)
+    return [
+        (1 + sum(above[j][i] for j in range(k)), k - sum(above[i][j] for j in range(k)))
+        for i in range(k)
+    ]
 
 
-def interquartile_mean(tasks: Sequence[ArrayLike]) -> Estimate:
-    """Mean of the middle half of all runs on all tasks, stratified bootstrap (percentile)."""
-    value = float(_middle_mean(np.concatenate([_scores(t, 1) for t in tasks])))
-    draws = np.concatenate(list(_resampled(tasks, RESAMPLES)), axis=1)
-    low, high = np.quantile(_middle_mean(draws), _TAILS)
-    return Estimate(value, float(low), float(high), draws.shape[1])
+def rate_difference_p(a: int, of_a: int, b: int, of_b: int) -> float:
+    """Fisher's exact two-sided p-value that `a` of `of_a` and `b` of `of_b` are of one rate."""
+    drawn, every = a + b, of_a + of_b
+    if min(of_a, of_b) < 1:
+        return 1.0
+    ways = [
+        math.comb(of_a, k) * math.comb(of_b, drawn - k)
+        for k in range(max(0, drawn - of_b), min(of_a, drawn) + 1)
+    ]
+    here = math.comb(of_a, a) * math.comb(of_b, b)
+    return sum(w for w in ways if w <= here) / math.comb(every, drawn)
 
 
-def _middle_mean(x: Floats) -> Floats:
-    """Over the last axis, without a quarter at either end: importing scipy.stats takes longer."""
-    cut = x.shape[-1] // 4
-    mean: Floats = np.sort(x, axis=-1)[..., cut : x.shape[-1] - cut].mean(-1)
-    return mean
+def accuracy_error(accuracy: float, examples: int) -> float:
+    """Standard error of an accuracy on a test set of so many examples, as a fraction."""
+    return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / examples)
 
 
-def performance_profile(
-    tasks: Sequence[ArrayLike], thresholds: ArrayLike
-) -> tuple[Floats, Floats, Floats]:
-    """Share of runs that score above each threshold, the tasks weighing the same, with bounds.
+def student_quantile(df: float) -> float:
+    """Half the width of a 95 % interval, in standard errors, of Student's t."""
+    from scipy.special import stdtrit
 
-    Returns share, low and high, (k,) each, of a stratified percentile bootstrap.
-    """
-    above = np.asarray(thresholds, dtype=np.float64)
-
-    def shares(draws: Sequence[Floats]) -> Floats:
-        """(B, k) from B resamples of each task."""
-        parts = [(d[:, :, None] > above).mean(1) for d in draws]
-        mean: Floats = np.mean(np.stack(parts), axis=0)
-        return mean
-
-    value = shares([_scores(t, 1)[None] for t in tasks])[0]
-    low, high = np.quantile(shares(list(_resampled(tasks, 499))), _TAILS, axis=0)
-    return value, low, high
+    return float(stdtrit(df, (1 + LEVEL) / 2))
 
 
-_TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-
-
-def _resampled(tasks: Sequence[ArrayLike], count: int) -> Sequence[Floats]:
-    """Of each task, `count` draws of as many runs as it has, with replacement."""
-    rng = _rng()
-    scores = [_scores(t, 1) for t in tasks]
-    return [s[rng.integers(0, len(s), (count, len(s)))] for s in scores]
+def scores(values: ArrayLike, least: int) -> Floats:
+    """At least so many finite numbers, (n,); ValueError for anything else."""
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or len(x) < least or not np.isfinite(x).all():
+        raise ValueError(f"needs at least {least} finite scores, in one dimension")
+    return x
 
 
 def _student(value: float, error: float, df: float, clean: float, *, paired: bool) -> Difference:
@@ -267,25 +257,12 @@ def _student(value: float, error: float, df: float, clean: float, *, paired: boo
     from scipy.special import stdtr
 
     if error > _ROUNDING:
-        half = _t_quantile(df) * error
+        half = student_quantile(df) * error
         p = 2 * float(stdtr(df, -abs(value) / error))
     else:
         p = 1.0 if abs(value) <= _ROUNDING else min(1.0, clean)
         half = math.nan if 1 - LEVEL <= p < 1 else 0.0
     return Difference(value, value - half, value + half, p, error, df, paired)
-
-
-def _t_quantile(df: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, (1 + LEVEL) / 2))
-
-
-def _scores(values: ArrayLike, least: int) -> Floats:
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or len(x) < least or not np.isfinite(x).all():
-        raise ValueError(f"needs at least {least} finite scores, in one dimension")
-    return x
 
 
 def _rng() -> np.random.Generator:

@@ -147,11 +147,12 @@ def compare(
     task: str | Iterable[str] | None = None,
     results: PathLike = "results",
 ) -> pandas.DataFrame:
-    """Is one rule better than another? One row per task that both have records of.
+    """Is one rule better than another? One row per task that both have, and one for all of them.
 
     rule, other: names, or a configuration as tables show it, "gaitprop ortho=0.05".
     Columns: those of `bioplaus compare --format json`, among them task, difference (of mean test
     accuracies, fractions) with difference_low and difference_high, its 95 % interval,
+    p_value of the pair alone, p_value_adjusted for all pairs of the board (which decides),
     probability_of_improvement, verdict and caveats.
 
     Raises RecordError where there is no record, UnknownNameError for a rule without any.
@@ -161,11 +162,12 @@ def compare(
     import pandas
 
     from bioplaus.analysis.boards import boards
-    from bioplaus.analysis.pairwise import contrasts
+    from bioplaus.analysis.pairwise import contrasts, rows
 
     (first,), (second,) = names_of(rule, "rule"), names_of(other, "other")
     found = _read(results, None, task)
-    frame = pandas.DataFrame([c.row() for c in contrasts(boards(found), first, second)])
+    made = boards(found)
+    frame = pandas.DataFrame(rows(made, contrasts(made, first, second)))
     frame.attrs["problems"] = _problems(found)
     return frame
 

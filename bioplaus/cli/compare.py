@@ -13,14 +13,18 @@ import click
 
 from bioplaus.cli.options import format_option, results_option
 from bioplaus.cli.report import warn
+from bioplaus.errors import printable
 
 if TYPE_CHECKING:
+    from bioplaus.analysis.boards import Board
     from bioplaus.analysis.pairwise import Contrast
     from bioplaus.analysis.statistics import Difference
 
 LEGEND = (
-    "Difference of mean test accuracies in points, with its 95 % interval for that task alone; "
-    "P(better): the chance that a seed of the first does better than a seed of the second."
+    "Difference of mean test accuracies in points, of the seeds that lived, with its 95 % "
+    "interval for that task alone; p: for this pair alone, and adjusted (Holm) for all pairs of "
+    "the board, which decides; P(better): the chance that a seed of the first does better than "
+    "a seed of the second."
 )
 
 
@@ -36,14 +40,16 @@ LEGEND = (
 def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: str) -> None:
     """Compare two rules on every task that both have records of.
 
-    Seeds are paired where both rules have them. A configuration of its own is named as
+    What is said is what the board shows: a difference counts after the correction for all
+    pairs of rules there. Both p-values are given. A configuration of its own is named as
     tables show it, in quotes:
 
     \b
     bioplaus compare gaitprop backprop
     bioplaus compare "gaitprop ortho=0.05" gaitprop --task mnist-square
 
-    A seed that diverged counts as accuracy 0.
+    Accuracy is that of the seeds that lived; a rule that diverges in a larger share of its
+    seeds is never called better. From ten shared seeds on, seeds are paired.
     """
     from bioplaus.analysis.boards import boards
     from bioplaus.analysis.pairwise import contrasts
@@ -51,54 +57,73 @@ def compare(rule: str, other: str, tasks: tuple[str, ...], results: str, form: s
 
     found = Store(results).read_all(tasks=tasks)
     warn(found)
-    compared = contrasts(boards(found), rule, other)
+    made = boards(found)
+    compared = contrasts(made, rule, other)
     for note in dict.fromkeys(f"{c.board.title}: {n}" for c in compared for n in c.caveats):
-        click.echo(f"Note: {_printable(note)}", err=True)
-    click.echo(_FORMATS[form](compared), nl=False)
+        click.echo(f"Note: {printable(note)}", err=True)
+    click.echo(_FORMATS[form](made, compared), nl=False)
 
 
-def _json(compared: Sequence[Contrast]) -> str:
-    return json.dumps([c.row() for c in compared], indent=1, allow_nan=False) + "\n"
+def _json(made: Sequence[Board], compared: Sequence[Contrast]) -> str:
+    from bioplaus.analysis.pairwise import rows
+
+    return json.dumps(rows(made, compared), indent=1, allow_nan=False) + "\n"
 
 
-def _csv(compared: Sequence[Contrast]) -> str:
+def _csv(made: Sequence[Board], compared: Sequence[Contrast]) -> str:
+    from bioplaus.analysis.pairwise import rows
+
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(compared[0].row()), lineterminator="\n")
+    found = rows(made, compared)
+    writer = csv.DictWriter(out, list(found[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(c.row() for c in compared)
+    writer.writerows(found)
     return out.getvalue()
 
 
-COLUMNS = ("Task", "Difference", "95 % interval", "P(better)", "95 % interval", "Seeds", "Verdict")
+COLUMNS = (
+    "Task", "Difference", "95 % interval", "p", "Adjusted p", "P(better)", "95 % interval",
+    "Seeds", "Verdict",
+)  # fmt: skip
 
 
-def _cells(compared: Sequence[Contrast]) -> list[list[str]]:
+def _cells(made: Sequence[Board], compared: Sequence[Contrast]) -> list[list[str]]:
     """What people read, one row per task and one for all of them."""
-    from bioplaus.analysis.pairwise import over_all, pairing, verdict
+    from bioplaus.analysis.pairwise import joint_verdict, over_all
 
-    rows = []
+    rows, whole = [], over_all(made, compared)
     for c in compared:
-        d, p = c.difference, c.probability
+        p = c.probability
         rows.append([
             c.board.title,
-            f"{100 * d.value:+.2f}" if d else "-",
-            _range(d),
+            *_numbers(c.difference, c.comparison.adjusted),
             f"{p.value:.2f}" if p else "-",
             f"{p.low:.2f} to {p.high:.2f}" if p else "-",
-            pairing(d) if d else f"{len(c.a.scores())} and {len(c.b.scores())}",
+            _seeds(c),
             c.verdict,
         ])  # fmt: skip
-    whole = over_all(compared)
     if whole is not None:
-        words = verdict(whole, compared[0].a.rule, compared[0].b.rule)
-        mean = f"{100 * whole.value:+.2f}"
-        rows.append(["mean of these", mean, _range(whole), "", "", "", words])
-    return [[_printable(cell) for cell in row] for row in rows]
+        numbers = _numbers(whole.difference, whole.adjusted)
+        rows.append(["mean of these", *numbers, "", "", "", joint_verdict(whole)])
+    return [[printable(cell) for cell in row] for row in rows]
 
 
-def _printable(text: str) -> str:
-    """A label from a record must not steer the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def _numbers(d: Difference | None, adjusted: float | None) -> list[str]:
+    """Difference, interval and both p-values."""
+    if d is None:
+        return ["-"] * 4
+    return [f"{100 * d.value:+.2f}", _range(d), f"{d.p:.2g}",
+            "-" if adjusted is None else f"{adjusted:.2g}"]  # fmt: skip
+
+
+def _seeds(c: Contrast) -> str:
+    from bioplaus.analysis.pairwise import pairing
+
+    counts = [
+        f"{len(x.scores())}" + (f" ({len(x.diverged)} diverged)" if x.diverged else "")
+        for x in (c.a, c.b)
+    ]
+    return f"{' and '.join(counts)}" + (f", {pairing(c.difference)}" if c.difference else "")
 
 
 def _range(d: Difference | None) -> str:
@@ -106,17 +131,17 @@ def _range(d: Difference | None) -> str:
     return f"{100 * d.low:+.2f} to {100 * d.high:+.2f}" if d and known else "-"
 
 
-def _markdown(compared: Sequence[Contrast]) -> str:
+def _markdown(made: Sequence[Board], compared: Sequence[Contrast]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
     heading = f"{compared[0].a.rule} against {compared[0].b.rule}"
-    ruler = ["---"] + ["---:"] * 4 + ["---"] * 2
-    lines = [line(COLUMNS), line(ruler), *map(line, _cells(compared))]
+    ruler = ["---"] + ["---:"] * 6 + ["---"] * 2
+    lines = [line(COLUMNS), line(ruler), *map(line, _cells(made, compared))]
     return f"{heading}\n\n" + "\n".join(lines) + f"\n\n{LEGEND}\n"
 
 
-def _table(compared: Sequence[Contrast]) -> str:
+def _table(made: Sequence[Board], compared: Sequence[Contrast]) -> str:
     """One block per task on any width: what is said, then what it rests on."""
     from rich.console import Console
     from rich.text import Text
@@ -125,11 +150,11 @@ def _table(compared: Sequence[Contrast]) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 100)
     name = f"{compared[0].a.rule} against {compared[0].b.rule}"
     lines: list[Text] = [Text(name, style="bold")]
-    for task, diff, interval, p, p_interval, seeds, said in _cells(compared):
+    for task, diff, interval, p, adjusted, better, spread, seeds, said in _cells(made, compared):
         lines.append(Text.assemble("\n", (task, "bold"), f": {said}"))
-        lines.append(Text(f"  difference {diff} ({interval})"))
-        if p:
-            lines.append(Text(f"  P(better) {p} ({p_interval}); seeds: {seeds}"))
+        lines.append(Text(f"  difference {diff} ({interval}); p {p}, adjusted {adjusted}"))
+        if better:
+            lines.append(Text(f"  P(better) {better} ({spread}); seeds: {seeds}"))
     lines.append(Text("\n" + LEGEND, style="dim"))
     with console.capture() as capture:
         for line in lines:
@@ -137,7 +162,7 @@ def _table(compared: Sequence[Contrast]) -> str:
     return capture.get()
 
 
-_FORMATS: dict[str, Callable[[Sequence[Contrast]], str]] = {
+_FORMATS: dict[str, Callable[[Sequence[Board], Sequence[Contrast]], str]] = {
     "table": _table,
     "json": _json,
     "csv": _csv,

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 from bioplaus.plugins import registry
-from bioplaus.records.schema import Cost, FailureRecord, Record, ResultSet, RuleCard, Tuning
+from bioplaus.records.schema import (
+    Cost,
+    FailureRecord,
+    Record,
+    ResultSet,
+    RuleCard,
+    Tuning,
+    TuningBudget,
+)
+from tests.helpers.boards import tuned
 from tests.helpers.records import make_record
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" ' & {{7*7}} \u2028"
 SCORES = {"good": [0.95, 0.96, 0.955, 0.94, 0.95], "worse": [0.91, 0.91, 0.905, 0.88, 0.90]}
+BUDGET = {"trials": 2, "seeds": 1, "epochs": 3}
 COST = Cost(forward_equivalents=3.25, step_flops=1000, peak_bytes=3 * 2**20, peak_measured=False)
 
 
@@ -36,7 +48,7 @@ def card(hostile: str = "") -> RuleCard:
         summary=f"A rule. {hostile}",
         citation={"authors": "A. Author", "title": hostile, "year": 2020},
         plausibility={"weight_transport": "none", "local": True, "phases": f"two {hostile}"},
-        tested={"weight_transport": f"none {hostile}"},
+        tested={"weight_transport": f"none {hostile}".strip()},
         published=[{"metric": f"toy test accuracy {hostile}", "value": 0.987,
                     "note": hostile, "source": f"Author 2020 {hostile}"}],
     )  # type: ignore[arg-type]  # fmt: skip
@@ -49,9 +61,11 @@ def provenance(hostile: str = "") -> dict[str, Any]:
 def results(hostile: str = "") -> ResultSet:
     made = records(hostile)
     cell = next(r.cell for r in made if (r.task, r.rule) == ("toy", "good"))
+    worse = next(r for r in made if (r.task, r.rule, r.label) == ("toy", "worse", ""))
+    other = tuned([worse], 2).model_copy(update={"budget": TuningBudget(**BUDGET)})
     tuning = Tuning(
         key="k" * 64, task="toy", rule="good", label=hostile,
-        budget={"trials": 2, "seeds": 1, "epochs": 3}, space={"lr": f"log {hostile}"},
+        budget=BUDGET, space={"lr": f"log {hostile}"},
         trials=[
             {"number": 0, "settings": {}, "status": "complete", "validation_accuracy": 0.8,
              "seeds": [0.8]},
@@ -62,7 +76,7 @@ def results(hostile: str = "") -> ResultSet:
     )  # type: ignore[arg-type]  # fmt: skip
     failure = FailureRecord(cell="c" * 64, task="toy", rule="broken", label=hostile, seeds=[0],
                       reason=f"raised {hostile}", configuration={}, provenance={})  # fmt: skip
-    return ResultSet(made, [tuning], [f"results/x.json: skipped {hostile}"], [failure])
+    return ResultSet(made, [tuning, other], [f"results/x.json: skipped {hostile}"], [failure])
 
 
 def render(found: ResultSet) -> str:
@@ -98,6 +112,6 @@ class Reader(HTMLParser):
 
 
 def page_data(page: str) -> Any:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page)
+    found = re.search(r'<script type="text/plain" id="page-data">(.*?)</script>', page)
     assert found
-    return json.loads(found[1])
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))

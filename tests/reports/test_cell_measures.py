@@ -34,7 +34,7 @@ def test_the_command_has_the_settings_and_is_safe_in_a_shell() -> None:
 def test_steps_to_a_target_by_hand() -> None:
     def seed(number: int, curve: list[float]) -> Record:
         record = make_record(seed=number)
-        curves = record.curves.model_copy(update={"test_accuracy": curve})
+        curves = record.curves.model_copy(update={"validation_accuracy": curve})
         content = {"task": {"batch_size": 30}, "data": {"sizes": {"train": 1200}}}
         return record.model_copy(update={"curves": curves, "configuration": content})
 
@@ -45,10 +45,10 @@ def test_steps_to_a_target_by_hand() -> None:
     assert measures.steps_to(board.cells[0], 0.92) == (float("inf"), 1, 3)
 
 
-def test_a_diverged_seed_stays_at_zero_in_its_curve() -> None:
+def test_a_curve_is_of_the_seeds_that_lived() -> None:
     gone = make_record(seed=1, diverged=True)
     curves = gone.curves.model_copy(update={"test_accuracy": [0.6, None]})
     (board,) = boards(
         ResultSet([make_record(test=0.8), gone.model_copy(update={"curves": curves})])
     )
-    assert measures.accuracy_curve(board.cells[0]).mean == pytest.approx([0.7, 0.4])
+    assert measures.accuracy_curve(board.cells[0]).mean == pytest.approx([0.8, 0.8])

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -18,6 +19,7 @@ from bioplaus.analysis.report import Report
 from bioplaus.plugins import registry
 from bioplaus.records.schema import Record, ResultSet
 from bioplaus.reports.summary import summarise
+from tests.helpers.boards import make_cell
 from tests.helpers.records import make_record
 
 COLUMNS = (
@@ -80,14 +82,14 @@ def test_numbers_by_hand() -> None:
     assert row["validation_accuracy_std"] == pytest.approx(0.04, rel=1e-12)
     assert row["train_loss"] == pytest.approx(0.3, rel=1e-12)
     assert row["train_seconds"] == 3.0
-    # last epochs: 0.2, 0.4, 0.6, none, 0.8, 1.0
-    assert row["alignment"] == pytest.approx(0.6, rel=1e-12)
+    # last epochs of the layer below the top: 0.2, 0.6, 0.8; the top's 0.4, none, 1.0 do not count
+    assert row["alignment"] == pytest.approx(1.6 / 3, rel=1e-12)
 
 
 def test_the_same_numbers_for_people() -> None:
     text = render("markdown", FOUR)
     assert "## toy" in text
-    assert "| backprop | 3 of 4 (1 diverged) | 93.00 ± 3.61 | 84.00 ± 4.00 | 3.00 | 0.600 |" in text
+    assert "| backprop | 3 of 4 (1 diverged) | 93.00 ± 3.61 | 84.00 ± 4.00 | 3.00 | 0.533 |" in text
     assert "Configuration" not in text, "no record has a label"
 
 
@@ -134,7 +136,31 @@ def test_rows_are_sorted_and_cells_stay_apart() -> None:
     assert set(frame["cell"][:2]) == {r.cell[:16] for r in twins}
     for name in ("markdown", "latex", "table"):
         text = render(name, twins)
-        assert all(f"lr=1 ({r.cell[:8]})" in text for r in twins)
+        shown = re.sub(r"[\\{}]", "", text)
+        assert all(f"lr=1 (options.v={v})" in shown for v in (1, 2)), "by what they differ in"
+
+
+def test_a_layer_that_does_not_move_is_not_left_out_of_the_alignment() -> None:
+    dead = make_record(cosines=[[None], [None], [0.9], [1.0]], epochs=1)
+    (row,) = json.loads(render("json", [dead]))
+    assert row["alignment"] == pytest.approx(0.3), "of three layers below the top"
+
+
+def test_other_networks_under_one_name_have_a_table_each() -> None:
+    twins = [r for u in (8, 16) for r in make_cell("a", [0.5, 0.6], task_content={"units": u})]
+    text = render("markdown", twins)
+    assert "## toy, task.units=8" in text and "## toy, task.units=16" in text
+
+
+def test_records_of_another_source_of_a_rule_are_a_row_of_their_own() -> None:
+    sources = [
+        make_record(seed=s, test=t, provenance={"rule": {"sha256": h * 64}})
+        for s, t, h in ((0, 0.9, "a"), (1, 0.5, "b"))
+    ]
+    rows = json.loads(render("json", sources))
+    assert [r["test_accuracy"] for r in rows] == [0.9, 0.5]
+    text = render("table", sources)
+    assert "rule source aaaaaaaa" in text and "rule source bbbbbbbb" in text
 
 
 @pytest.mark.parametrize("name", registry.names("report"))

@@ -1,0 +1,183 @@
+"""Records gathered: all seeds of one rule under one configuration on one task.
+
+Accuracy means one thing everywhere: that of the seeds that lived. The share that diverged
+stands beside it, always. Records that different sources of a rule made are never averaged,
+though the rule calls itself the same version.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from bioplaus.analysis.statistics import Estimate, mean_interval
+from bioplaus.records.schema import Record, ResultSet, Tuning, TuningBudget
+
+Metric = Literal["test_accuracy", "validation_accuracy"]
+Origin = Literal["tuned", "defaults", "set by hand"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All seeds of one rule under one configuration on one task."""
+
+    task: str
+    rule: str
+    label: str
+    digest: str
+    records: tuple[Record, ...]
+    """One for each seed, sorted by it."""
+    tuning: Tuning | None = None
+    """How its configuration was chosen, where it was tuned."""
+    source: str | None = None
+    """Checksum of the rule's source, as its records have it."""
+
+    @property
+    def name(self) -> str:
+        """The rule and what differs from its defaults."""
+        return f"{self.rule} {self.label}".strip()
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What its records' keys cover."""
+        return self.records[0].configuration
+
+    def scores(self, metric: Metric = "test_accuracy") -> dict[int, float]:
+        """Accuracy by seed, as a fraction, of the seeds that lived and have one."""
+        return {
+            r.seed: value
+            for r in self.records
+            if r.status != "diverged" and (value := getattr(r, metric)) is not None
+        }
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """Mean test accuracy of the seeds that lived, its interval in [0, 1]; None without any."""
+        scores = self.scores()
+        return mean_interval(list(scores.values())).within(0, 1) if scores else None
+
+    @property
+    def diverged(self) -> list[int]:
+        """The seeds that diverged."""
+        return [r.seed for r in self.records if r.status == "diverged"]
+
+    @property
+    def diverged_share(self) -> float:
+        """The share of its seeds that diverged."""
+        return len(self.diverged) / len(self.records)
+
+    @property
+    def expected(self) -> float:
+        """What a new seed can be expected to answer right, nothing where it diverges.
+
+        Orders rows, so that who loses seeds is not above who keeps them; shown nowhere.
+        """
+        lived = len(self.scores())
+        return self.estimate.value * lived / (lived + len(self.diverged)) if self.estimate else 0.0
+
+    @cached_property
+    def absent(self) -> list[int]:
+        """Seeds that trained with these, but have no record or no result here."""
+        launched = {r.seed for r in self.records}
+        for record in self.records:
+            together = record.provenance.get("seeds_together")
+            if isinstance(together, list):
+                launched.update(s for s in together if isinstance(s, int))
+        return sorted(launched - self.scores().keys() - set(self.diverged))
+
+    @cached_property
+    def copies(self) -> list[list[int]]:
+        """Seeds that learned alike to the last bit, which chance does not do: copies of one."""
+        alike: dict[object, list[int]] = defaultdict(list)
+        for record in self.records:
+            found = fingerprint(record)
+            if found is not None:
+                alike[found].append(record.seed)
+        return [seeds for seeds in alike.values() if len(seeds) > 1]
+
+    @property
+    def own_label(self) -> str:
+        """The label without what the whole board has in common."""
+        parts = self.label.split(" ")
+        return " ".join(p for p in parts if not p.startswith(("epochs=", "precision=", "task.")))
+
+    @property
+    def short_name(self) -> str:
+        """The rule and what differs from its defaults, where the board is known."""
+        return f"{self.rule} {self.own_label}".strip()
+
+    @property
+    def origin(self) -> Origin:
+        """Who chose its settings."""
+        if self.tuning is not None:
+            return "tuned"
+        return "set by hand" if self.own_label else "defaults"
+
+    @property
+    def budget(self) -> TuningBudget | None:
+        """What its settings were chosen with; None where they were not tuned."""
+        return self.tuning.budget if self.tuning else None
+
+    @property
+    def test_examples(self) -> int | None:
+        """How many examples its test accuracy is over; None where the records do not say."""
+        data = self.configuration.get("data")
+        sizes = data.get("sizes") if isinstance(data, dict) else None
+        size = sizes.get("test") if isinstance(sizes, dict) else None
+        return size if isinstance(size, int) and size > 0 else None
+
+    @property
+    def why_not_ranked(self) -> str:
+        """What keeps it from having a place; "" for nothing."""
+        if self.copies:
+            return f"seeds {', '.join(map(str, self.copies[0]))} are copies of one: not ranked"
+        if self.absent:
+            return f"incomplete, without seed {', '.join(map(str, self.absent))}: not ranked"
+        if len(self.scores()) < 2:
+            few = "fewer than two seeds"
+            return f"{few} lived: not ranked" if self.diverged else f"{few}: not ranked"
+        return ""
+
+
+def cells(results: ResultSet) -> list[Cell]:
+    """Records gathered by configuration and source, one cell for each budget that chose it."""
+    tunings: dict[tuple[str, str, str], dict[TuningBudget, Tuning]] = defaultdict(dict)
+    for tuning in sorted(results.tunings, key=lambda t: t.key):
+        tunings[tuning.task, tuning.rule, tuning.cell].setdefault(tuning.budget, tuning)
+    by_cell: dict[tuple[str, str, str, str], dict[int, Record]] = defaultdict(dict)
+    for record in results.records:
+        seeds = by_cell[record.task, record.rule, record.cell, _source(record) or ""]
+        kept = seeds.get(record.seed)
+        if kept is None or kept.to_json() > record.to_json():
+            seeds[record.seed] = record
+    return [
+        Cell(task, rule, min(r.label for r in seeds.values()), cell,
+             tuple(seeds[s] for s in sorted(seeds)), tuning, source or None)
+        for (task, rule, cell, source), seeds in sorted(by_cell.items())
+        for tuning in tunings.get((task, rule, cell), {}).values() or [None]
+    ]  # fmt: skip
+
+
+def fingerprint(record: Record) -> tuple[float | None, ...] | None:
+    """How it learned, for telling copies; None where too little happened to tell by."""
+    loss = tuple(record.curves.metrics.get("loss", ()))
+    return loss if len({v for v in loss if v is not None}) > 1 else None
+
+
+def sort_key(cell: Cell) -> tuple[str, str, str, str]:
+    """An order of cells that does not depend on results."""
+    return cell.rule, cell.label, cell.digest, cell.source or ""
+
+
+def mean_validation(group: Sequence[float]) -> float:
+    """The mean; below everything without any."""
+    return sum(group) / len(group) if group else float("-inf")
+
+
+def _source(record: Record) -> str | None:
+    rule = record.provenance.get("rule")
+    found = rule.get("sha256") if isinstance(rule, dict) else None
+    return found if isinstance(found, str) else None

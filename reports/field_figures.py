@@ -1,0 +1,297 @@
+"""The picture of the field: all rules over all tasks, against plausibility, cost and each other."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bioplaus.analysis.aggregate import THRESHOLDS, Aggregate
+from bioplaus.analysis.field import Field, Overall
+from bioplaus.analysis.statistics import Difference, probability_of_improvement
+
+from .figures import Figure, Styles, rows
+from .profiles import Profile
+from .standing import Standings
+from .svg import COLOURS, Axis, Chart, accuracies, labels, linear, logarithmic, text
+
+LARGEST_MATRIX = 40
+
+
+def field_figures(
+    whole: Field, found: Standings, profiles: Mapping[str, Profile], styles: Styles
+) -> list[Figure]:
+    """What there are numbers for."""
+    made = [
+        _against_plausibility(found, profiles, styles),
+        _against_cost(found, styles),
+        _forest(found, styles),
+        _matrix(whole),
+        _critical_difference(whole, styles),
+    ]
+    return [f for f in made if f is not None]
+
+
+def _against_plausibility(
+    found: Standings, profiles: Mapping[str, Profile], styles: Styles
+) -> Figure | None:
+    known = {r: d for r, d in found.to_reference.items() if profiles[r].known}
+    if found.reference is None or not known or not profiles[found.reference].known:
+        return None
+    everyone: dict[str, Difference | None] = {**known, found.reference: None}
+    most = max(p.known for p in profiles.values())
+    top = max(profiles[r].filled for r in everyone)
+    axis = linear("properties that ask nothing special of a brain", [0, top], low=-0.5,
+                  high=min(most, top + 1) + 0.5)  # fmt: skip
+    chart = Chart(axis, _gap(found.reference, list(known.values())), height=400)
+    _zero(chart)
+    beside: dict[int, int] = {}
+    points = []
+    for rule, d in sorted(everyone.items(), key=lambda item: item[0]):
+        score = profiles[rule].filled
+        beside[score] = beside.get(score, -1) + 1
+        # side by side where several have as many, in the order of their names
+        x = score + 0.09 * ((beside[score] + 1) // 2) * (-1) ** beside[score]
+        points.append((x, rule, d))
+    _scatter(chart, points, styles)
+    return Figure(
+        "plausibility-figure", "Accuracy against plausibility",
+        f"Further right asks less of a brain (of {most} properties), further up is more accurate. "
+        f"The line is {found.reference}; bars are 95 % intervals.",
+        chart.svg("Difference in accuracy against plausibility"),
+    )  # fmt: skip
+
+
+def _against_cost(found: Standings, styles: Styles) -> Figure | None:
+    known = {r: c for r, c in found.cost.items() if r in found.to_reference}
+    if found.reference is None or len(known) < 2:
+        return None
+    gaps = [found.to_reference[r] for r in known]
+    title = f"cost of a step, times {found.reference}'s"
+    values = [*known.values(), 1.0]
+    chart = Chart(logarithmic(title, values), _gap(found.reference, gaps), height=400)
+    _zero(chart)
+    points = [(c, r, found.to_reference[r]) for r, c in known.items()]
+    _scatter(chart, [*points, (1.0, found.reference, None)], styles)
+    return Figure(
+        "cost-figure", "Accuracy against cost",
+        f"Up and to the left is better. Cost is {found.cost_of}; the line is {found.reference}.",
+        chart.svg("Difference in accuracy against cost"),
+    )  # fmt: skip
+
+
+def _scatter(
+    chart: Chart, points: Sequence[tuple[float, str, Difference | None]], styles: Styles
+) -> None:
+    shown = []
+    for x, rule, d in points:
+        start, y = len(chart.parts), 100 * d.value if d else 0.0
+        words = f"{rule}: {y:+.2f} points"
+        if d and not math.isnan(d.low) and chart.y.holds(y):
+            chart.bar((x, 100 * d.low), (x, 100 * d.high), styles[rule])
+        chart.mark(x, y, styles[rule], words)
+        chart.group(rule, start)
+        inside = min(max(y, chart.y.low), chart.y.high)
+        shown.append((x, inside, rule, styles[rule]))
+    labels(chart, shown)
+
+
+def _forest(found: Standings, styles: Styles) -> Figure | None:
+    ordered = [o.rule for o in found.placed if o.rule in found.to_reference]
+    if found.reference is None or not ordered:
+        return None
+    axis = _gap(found.reference, [found.to_reference[r] for r in ordered])
+    chart = rows(axis, ordered, right=84)
+    _, top, right, bottom = chart.frame
+    if found.test_error:
+        half = 100 * found.test_error
+        (x1, _), (x2, _) = (chart.at(min(max(v, axis.low), axis.high), 0) for v in (-half, half))
+        chart.add(f'<rect class="margin" x="{x1:.1f}" y="{top}" width="{x2 - x1:.1f}" '
+                  f'height="{bottom - top:g}"/>')  # fmt: skip
+    px = chart.at(0, 0)[0]
+    chart.add(f'<path class="zero" d="M{px:.1f} {top}V{bottom}"/>')
+    for i, rule in enumerate(ordered):
+        start, d = len(chart.parts), found.to_reference[rule]
+        low, value, high = (100 * v for v in (d.low, d.value, d.high))
+        if not math.isnan(low) and high >= axis.low and low <= axis.high:
+            chart.bar((low, i), (high, i), styles[rule])
+        chart.mark(value, i, styles[rule], f"{rule}: {value:+.2f} points")
+        py = chart.at(axis.high, i)[1]
+        chart.add(f'<text class="beside" x="{right + 8:g}" y="{py + 4:.1f}">'
+                  f"p {text(found.p_words(rule))}</text>")  # fmt: skip
+        chart.group(rule, start)
+    note = (" The grey band is the test set's own standard error: a smaller gap might turn around "
+            "on other examples." if found.test_error else "")  # fmt: skip
+    return Figure(
+        "forest", f"Difference to {found.reference}",
+        "Points of test accuracy over the tasks that both have, with 95 % intervals of the pair "
+        f"alone, and p-values adjusted for all pairs.{note}",
+        chart.svg(f"Difference to {found.reference}"),
+    )  # fmt: skip
+
+
+def _matrix(whole: Field) -> Figure | None:
+    order = [o.rule for o in whole.standings]
+    if not 2 < len(order) <= LARGEST_MATRIX:
+        return None
+    size, left, top = 25, 16 + round(6.6 * max(map(len, order))), 8
+    height = top + size * len(order) + 16 + round(5.2 * max(map(len, order)))
+    width = left + size * len(order) + round(3.4 * max(map(len, order)))
+    out = [f'<svg class="chart matrix" viewBox="0 0 {width} {height}" role="img" '
+           f'aria-label="P(better)">']  # fmt: skip
+    for i, a in enumerate(order):
+        y = top + size * i
+        out.append(f'<text class="tick y" x="{left - 6}" y="{y + 16}">{text(a)}</text>')
+        x, base = left + size * i + 10, top + size * len(order) + 12
+        out.append(f'<text class="tick slanted" transform="translate({x} {base}) rotate(50)">'
+                   f"{text(a)}</text>")  # fmt: skip
+        for j, b in enumerate(order):
+            p = _better(whole, a, b)
+            if a == b or p is None:
+                continue
+            strength, side = abs(2 * p - 1), "up" if p > 0.5 else "down"
+            out.append(
+                f'<g class="square"><title>{text(a)} better than {text(b)}: {p:.2f}</title>'
+                f'<rect class="{side}" x="{left + size * j}" y="{y}" width="{size - 1}" '
+                f'height="{size - 1}" fill-opacity="{0.08 + 0.72 * strength:.2f}"/>'
+                f'<text x="{left + size * j + 12}" y="{y + 16}">{_hundredths(p)}</text></g>'
+            )
+    return Figure(
+        "matrix", "How often is one better?",
+        "The chance in percent that a seed of the rule on the left does better than one of the "
+        "rule below, over the tasks that both have.", "".join([*out, "</svg>"]),
+    )  # fmt: skip
+
+
+def _better(whole: Field, a: str, b: str) -> float | None:
+    joint = whole.joints.get((a, b))
+    if joint is None:
+        return None
+    return statistics.fmean(
+        probability_of_improvement(list(c.a.scores().values()), list(c.b.scores().values())).value
+        for c in joint.parts
+    )
+
+
+def _hundredths(p: float) -> str:
+    return f"{100 * p:.0f}"
+
+
+def _critical_difference(whole: Field, styles: Styles) -> Figure | None:
+    """Rules by mean rank, and bars over those that nothing separates from one another."""
+    placed = {o.rule: _mean_rank(whole, o) for o in whole.standings}
+    if len(placed) < 3:
+        return None
+    order = sorted(placed, key=lambda r: (placed[r], r))
+    bars = _cliques(whole, order)
+    deep = (len(order) + 1) // 2
+    axis = linear("mean rank over its tasks", list(placed.values()))
+    down = Axis("", 0, deep + len(bars) + 1.5, ())
+    chart = Chart(axis, down, left=170, right=190, width=760, top=8, downward=True,
+                  height=70 + 17 * (deep + len(bars)))  # fmt: skip
+    for k, (first, last) in enumerate(bars):
+        (x1, y), (x2, _) = (chart.at(placed[r], k + 0.7) for r in (first, last))
+        chart.add(f'<path class="clique" d="M{x1 - 4:.1f} {y:.1f}H{x2 + 4:.1f}"/>')
+    for i, rule in enumerate(order):
+        start, style = len(chart.parts), styles[rule]
+        half = i < deep
+        row = len(bars) + 1 + (i if half else len(order) - 1 - i)
+        px, py = chart.at(placed[rule], row)
+        edge = chart.left if half else chart.width - chart.right
+        chart.add(f'<path class="leader s{style % COLOURS}" d="M{px:.1f} {chart.top}V{py:.1f}'
+                  f'H{edge}"/>')  # fmt: skip
+        anchor = "end" if half else "start"
+        beside = edge + (-5 if half else 5)
+        chart.add(f'<text class="label s{style % COLOURS}" text-anchor="{anchor}" x="{beside}" '
+                  f'y="{py + 4:.1f}">{text(rule)}</text>')  # fmt: skip
+        chart.mark(placed[rule], row, style, f"{rule}: mean rank {placed[rule]:.2f}", 3.4)
+        chart.group(rule, start)
+    return Figure(
+        "critical", "Critical differences",
+        "Rules by their mean rank over the tasks that they train, the best at the left. Thick bars "
+        "join rules of which no two are separated after the correction for all pairs.",
+        chart.svg("Critical differences"), wide=True,
+    )  # fmt: skip
+
+
+def _mean_rank(whole: Field, o: Overall) -> float:
+    ranks = []
+    for board in whole.boards:
+        if board.task in o.cells:
+            order = [s.cell.expected for s in board.standings]
+            mine = o.cells[board.task].expected
+            ranks.append(1 + sum(v > mine for v in order) + (sum(v == mine for v in order) - 1) / 2)
+    return statistics.fmean(ranks)
+
+
+def _cliques(whole: Field, order: Sequence[str]) -> list[tuple[str, str]]:
+    """First and last of each longest run of rules that are not separated from one another."""
+    found: list[tuple[int, int]] = []
+    for i in range(len(order)):
+        j = i
+        while j + 1 < len(order) and all(
+            not ((joint := whole.joints.get((order[k], order[j + 1]))) and joint.better)
+            for k in range(i, j + 1)
+        ):
+            j += 1
+        if j > i and (not found or found[-1][1] < j):
+            found.append((i, j))
+    return [(order[i], order[j]) for i, j in found]
+
+
+def runs_figures(found: Aggregate, styles: Styles) -> list[Figure]:
+    """Performance profiles and interquartile means, over the tasks that these rules have."""
+    percent = 100 * np.array(THRESHOLDS)
+    seen = [int(i) for o in found.rules for i in np.flatnonzero(o.profile[0] < 1)[:1]]
+    first = max(0, min(seen, default=190) - 2)
+    x = accuracies("test accuracy (%), spaced by the error", [float(percent[first]), 99.5], 0.5)
+    chart = Chart(x, linear("runs above it (%)", [0, 100], low=-2, high=102))
+    for o in found.rules:
+        start, style = len(chart.parts), styles[o.rule]
+        share, low, high = (100 * part for part in o.profile)
+        kept = [i for i in range(first, len(percent)) if x.holds(float(percent[i]))]
+        chart.band([(float(percent[i]), float(high[i])) for i in kept],
+                   [(float(percent[i]), float(low[i])) for i in kept], style)  # fmt: skip
+        chart.line([(float(percent[i]), float(share[i])) for i in kept], style, o.rule)
+        chart.group(o.rule, start)
+    middle = {o.rule: o.interquartile_mean for o in found.rules}
+    values = [100 * v for e in middle.values() for v in e[:3] if not math.isnan(v)]
+    table = rows(accuracies("interquartile mean (%), spaced by the error", values, 0.05),
+                 list(middle))  # fmt: skip
+    for i, (rule, e) in enumerate(middle.items()):
+        start = len(table.parts)
+        if not math.isnan(e.low):
+            table.bar((100 * e.low, i), (100 * e.high, i), styles[rule])
+        table.mark(100 * e.value, i, styles[rule], f"{rule}: {100 * e.value:.2f} %")
+        table.group(rule, start)
+    over = " and ".join(text(b.title) for b in found.boards[:3])
+    over += f" and {len(found.boards) - 3} more" if len(found.boards) > 3 else ""
+    without = f"; without {', '.join(found.rules_left_out)}" if found.rules_left_out else ""
+    return [
+        Figure("profiles", "Performance profiles",
+               "The share of runs that end above an accuracy: the curve further up and to the "
+               f"right is better wherever it is so. Over {over}{without}.",
+               chart.svg("Performance profiles")),
+        Figure("iqm", "Interquartile mean",
+               "The mean of the middle half of all runs with its 95 % interval (Yuen's). "
+               f"Over {over}{without}.", table.svg("Interquartile mean")),
+    ]  # fmt: skip
+
+
+def _gap(reference: str, found: Sequence[Difference | None]) -> Axis:
+    """The axis of differences, which leaves what lies far out to arrows."""
+    known = [d for d in found if d is not None]
+    size = sorted(abs(100 * d.value) for d in known)
+    far = max(2.0, 4 * size[len(size) * 2 // 3]) if size else 2.0
+    ends = [0.0, *(min(max(100 * v, -far), far) for d in known
+                   for v in (d.low, d.value, d.high)
+                   if not math.isnan(v) and abs(100 * d.value) <= far)]  # fmt: skip
+    return linear(f"points of accuracy above {reference}", ends)
+
+
+def _zero(chart: Chart) -> None:
+    left, _, right, _ = chart.frame
+    py = chart.at(chart.x.low, 0)[1]
+    chart.add(f'<path class="zero" d="M{left} {py:.1f}H{right}"/>')
