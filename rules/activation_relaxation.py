@@ -20,7 +20,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.learning.sweep import Transport
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -32,8 +32,11 @@ from .relaxation import (
     backward_weights,
     frozen_profile,
     frozen_target,
+    node_deltas,
+    node_transport,
+    outputs,
     relax,
-    slopes_times,
+    residual,
 )
 
 
@@ -64,6 +67,7 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
     """Activation relaxation: each neuron's activity relaxes to its own backprop error."""
 
     name = "activation-relaxation"
+    version = 2
     Config = ActivationRelaxationConfig
     citation = Citation(
         authors="Millidge, Tschantz, Seth and Buckley",
@@ -112,15 +116,26 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
         return backward_state(net, stream, self.config.backward, self.config.feedback_gain)
 
-    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+    def shared(self, fwd: ForwardPass) -> list[Tensor]:
+        """x_1 .. x_K after the relaxation."""
         config = self.config
-        start = [step.output for step in fwd.trace[:-1]]
+        start = outputs(fwd.net, fwd.trace)[:-1]
         if config.init == "zero":
             start = [h.new_zeros(h.shape) for h in start]
-        transport = adjoint_transport(fwd, backward_weights(fwd.params, fwd.state, config.backward))
-        target = frozen_target(transport, fwd.trace, config.transport_derivative)
-        errors = relax([*start, fwd.error], target, config.steps, config.step_size, config.order)
-        return slopes_times(fwd.trace, errors)
+        target = frozen_target(self._transport(fwd))
+        return relax([*start, fwd.error], target, config.steps, config.step_size, config.order)
+
+    def _transport(self, fwd: ForwardPass) -> Transport:
+        return node_transport(fwd, fwd.trace, self._backward(fwd), self.config.transport_derivative)
+
+    def _backward(self, fwd: ForwardPass) -> Params:
+        return backward_weights(fwd.params, fwd.state, self.config.backward)
+
+    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
+        return node_deltas(fwd, fwd.trace, fwd.shared, self._backward(fwd))
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        return {"residual": residual(fwd.shared, self._transport(fwd))}
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         return {name: grads[name] for name in fwd.state.aux}

@@ -128,6 +128,12 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
     def supports(self, net: Network) -> str | None:
         if reason := super().supports(net):
             return reason
+        for layers in net.node_layers() if net.nodes else ():
+            if sum(net.layers[l].multiply_adds() > 0 for l in layers) != 1:
+                return (
+                    f"layers {layers.start + 1} to {layers.stop} are one node with several layers "
+                    "with weights, and each of its states belongs to one"
+                )
         relaxing = relaxing_stages(net)
         if not relaxing:
             return "no layer has states to relax"

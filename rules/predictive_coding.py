@@ -25,7 +25,6 @@ from torch import Tensor
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.learning.sweep import adjoint_transport
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Trace
 
@@ -34,11 +33,13 @@ from .relaxation import (
     energy_target,
     frozen_target,
     hidden_energy,
-    prediction_error,
+    node_deltas,
+    node_transport,
+    outputs,
+    prediction_errors,
     predictions,
     relax,
     residual,
-    slopes_times,
     sweep,
 )
 
@@ -67,15 +68,14 @@ class Inference(NamedTuple):
     trace: Trace
     """Each layer's prediction, and its slope, that it learns with."""
     errors: list[Tensor]
-    """q_1 .. q_L."""
-    left: dict[str, Tensor]
-    """What is recorded of it."""
+    """q_1 .. q_K, at the nodes."""
 
 
 class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
     """Predictive coding: T steps of inference on the activities, then a local Hebbian update."""
 
     name = "predictive-coding"
+    version = 2
     Config = PredictiveCodingConfig
     citation = Citation(
         authors="Whittington and Bogacz",
@@ -117,40 +117,35 @@ class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
         return infer(fwd, self.config)
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        return slopes_times(fwd.shared.trace, fwd.shared.errors)
+        return node_deltas(fwd, fwd.shared.trace, fwd.shared.errors, fwd.params)
 
     def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
         return fwd.net.weight_grads(fwd.shared.trace, deltas)
 
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
-        left: dict[str, Tensor] = fwd.shared.left
-        return left
+        trace, errors = fwd.shared
+        clamped = fwd.net.loss.value(trace[-1].output, fwd.batch.y)
+        return {
+            "energy": hidden_energy(errors) + clamped,
+            "residual": residual(errors, node_transport(fwd, trace, fwd.params)),
+        }
 
 
 def infer_activities(fwd: ForwardPass, config: PredictiveCodingConfig) -> Inference:
-    """mu_1 .. mu_{L-1} descend the energy, and predictions follow them."""
-    trace, mus = fwd.trace, [*(step.output for step in fwd.trace[:-1]), fwd.batch.y]
+    """mu_1 .. mu_{K-1} descend the energy, and predictions follow them."""
+    trace, mus = fwd.trace, [*outputs(fwd.net, fwd.trace)[:-1], fwd.batch.y]
     for _ in range(config.steps):
         mus = sweep(mus, energy_target(fwd, trace), config.step_size, config.order)
         trace = predictions(fwd, mus)
-    errors = [prediction_error(fwd, trace, mus, l) for l in range(fwd.net.depth)]
-    clamped = fwd.net.loss.value(trace[-1].output, fwd.batch.y)
-    return Inference(
-        trace,
-        errors,
-        {
-            "energy": hidden_energy(errors) + clamped,
-            "residual": residual(mus, energy_target(fwd, trace)),
-        },
-    )
+    return Inference(trace, prediction_errors(fwd, trace, mus))
 
 
 def infer_errors(fwd: ForwardPass, config: PredictiveCodingConfig) -> Inference:
-    """Predictions stay as the forward pass leaves them: only q_1 .. q_{L-1} move, from 0."""
-    at_rest = [step.output.new_zeros(step.output.shape) for step in fwd.trace[:-1]]
-    target = frozen_target(adjoint_transport(fwd, fwd.params), fwd.trace)
-    errors = relax([*at_rest, fwd.error], target, config.steps, config.step_size, config.order)
-    return Inference(fwd.trace, errors, {})
+    """Predictions stay as the forward pass leaves them: only q_1 .. q_{K-1} move, from 0."""
+    from_0 = [h.new_zeros(h.shape) for h in outputs(fwd.net, fwd.trace)[:-1]]
+    target = frozen_target(node_transport(fwd, fwd.trace, fwd.params))
+    errors = relax([*from_0, fwd.error], target, config.steps, config.step_size, config.order)
+    return Inference(fwd.trace, errors)
 
 
 class PredictiveCodingFixedConfig(PredictiveCodingConfig):

@@ -1,13 +1,15 @@
 """The relaxation that the predictive-coding family shares.
 
-There is one node for the output of every layer, v_1 .. v_L. The top one is clamped; in
-each sweep the others move towards where the rule wants them:
+There is one node, v_1 .. v_K, for each layer with weights and those without that follow it
+(pooling and Flatten are no nodes: the authors' codes keep them inside a block); a nested
+`nn.Sequential` of one's own model is one node too. The top one is clamped; in each sweep
+the others move towards where the rule wants them:
 
-    v_l <- (1 - eta) v_l + eta target_l(v),    l = L-1 .. 1
+    v_k <- (1 - eta) v_k + eta target_k(v),    k = K-1 .. 1
 
 all from the values before the sweep (Jacobi), or each from the values that the sweep
 has already given the nodes above it (top-down, Gauss-Seidel). Rules differ in what a
-node holds, where it starts, and what pulls it:
+node holds, where it starts, and what pulls it; with one layer to a node:
 
     predictive coding        activity mu_l, from h_l      prediction_l - W_{l+1}^T (D_{l+1} q_{l+1})
     with fixed predictions   error q_l, from 0            W_{l+1}^T (D_{l+1} q_{l+1})
@@ -35,19 +37,19 @@ from .feedback import random_feedback
 
 Order = Literal["jacobi", "top-down"]
 Nodes = Sequence[Tensor]
-"""v_1 .. v_L, each (N, *out_shape of its layer); the last may be the targets (N, C)."""
+"""v_1 .. v_K, each (N, *out_shape of its last layer); the last may be the targets (N, C)."""
 Target = Callable[[int, Nodes], Tensor]
-"""(l, v) -> where node l, counted from 0, is pulled by the others."""
+"""(k, v) -> where node k, counted from 0, is pulled by the others."""
 Backward = Literal["transpose", "fixed", "learned"]
 
 
 def sweep(nodes: Nodes, target: Target, step_size: float, order: Order = "jacobi") -> list[Tensor]:
     """All nodes but the clamped last one, moved once."""
     moved = list(nodes)
-    for l in reversed(range(len(nodes) - 1)):
-        goal = target(l, moved if order == "top-down" else nodes)
+    for k in reversed(range(len(nodes) - 1)):
+        goal = target(k, moved if order == "top-down" else nodes)
         # lerp returns the goal itself at a step size of 1, and stays where it is at rest
-        moved[l] = torch.lerp(nodes[l], goal, step_size)
+        moved[k] = torch.lerp(nodes[k], goal, step_size)
     return moved
 
 
@@ -58,45 +60,79 @@ def relax(nodes: Nodes, target: Target, steps: int, step_size: float, order: Ord
     return list(nodes)
 
 
-def residual(nodes: Nodes, target: Target) -> Tensor:
-    """How far from rest: ||target(v) - v|| over the free nodes, rms over the batch; a scalar."""
-    squares = [(target(l, nodes) - v).square().flatten(1).sum(1) for l, v in enumerate(nodes[:-1])]
-    return sum(squares, nodes[-1].new_zeros(())).mean().sqrt()
+def residual(errors: Sequence[Tensor], transport: Transport) -> Tensor:
+    """How far from rest: 0 there, 1 where the errors are nothing of what they come to be.
+
+    ||q - q'|| / max(||q||, ||q'||) over the free nodes and the batch, where q'_k is the error
+    that q_{k+1} brings down to node k; a scalar, 0 where both are 0.
+    """
+    free = list(errors[:-1])
+    due = [transport(k, error) for k, error in enumerate(errors[1:], start=1)]
+    here, there, apart = (
+        sum((v.square().sum() for v in vs), errors[-1].new_zeros(())).sqrt()
+        for vs in (free, due, [q - e for q, e in zip(free, due, strict=True)])
+    )
+    larger = torch.maximum(here, there)
+    return torch.where(larger > 0, apart / torch.where(larger > 0, larger, 1), 0)
 
 
-def frozen_target(transport: Transport, trace: Trace, derivative: bool = True) -> Target:
-    """W_{l+1}^T (D_{l+1} v_{l+1}) with the forward pass's slopes, or without them."""
+def outputs(net: Network, trace: Trace) -> list[Tensor]:
+    """h at the end of every node."""
+    return [trace[layers[-1]].output for layers in net.node_layers()]
 
-    def target(l: int, nodes: Nodes) -> Tensor:
-        above = nodes[l + 1]
-        return transport(l + 1, trace[l + 1].slope * above if derivative else above)
 
-    return target
+def node_transport(
+    fwd: ForwardPass, trace: Trace, weights: Params, derivative: bool = True
+) -> Transport:
+    """(k, error at the end of node k) -> the error at its input, k from 0.
+
+    W_l^T (D_l e) through the node's layers, with the trace's slopes or without them; feedback
+    weights may stand in the place of W.
+    """
+    carry, nodes = adjoint_transport(fwd._replace(trace=trace), weights), fwd.net.node_layers()
+
+    def transport(k: int, error: Tensor) -> Tensor:
+        for l in reversed(nodes[k]):
+            error = carry(l, trace[l].slope * error if derivative else error)
+        return error
+
+    return transport
+
+
+def frozen_target(transport: Transport) -> Target:
+    """What the node above brings down, predictions and slopes being the forward pass's."""
+    return lambda k, nodes: transport(k + 1, nodes[k + 1])
 
 
 def predictions(fwd: ForwardPass, nodes: Nodes) -> Trace:
-    """Each layer's prediction from the activity below it: x, mu_1 .. mu_{L-1}."""
-    below = (fwd.batch.x, *nodes[:-1])
-    return tuple(fwd.net.step(fwd.params, l, mu) for l, mu in enumerate(below))
+    """Each layer's prediction, each node's from the activity below it: x, mu_1 .. mu_{K-1}."""
+    trace = []
+    for layers, h in zip(fwd.net.node_layers(), (fwd.batch.x, *nodes[:-1]), strict=True):
+        for l in layers:
+            trace.append(fwd.net.step(fwd.params, l, h))
+            h = trace[-1].output
+    return tuple(trace)
 
 
-def prediction_error(fwd: ForwardPass, trace: Trace, nodes: Nodes, l: int) -> Tensor:
-    """q_l, prediction minus activity; at the top, the gradient of the loss."""
-    if l == fwd.net.depth - 1:
-        return fwd.net.loss.error(trace[l].output, fwd.batch.y)
-    return trace[l].output - nodes[l]
+def prediction_errors(fwd: ForwardPass, trace: Trace, nodes: Nodes) -> list[Tensor]:
+    """q_1 .. q_K, prediction minus activity; at the top, the gradient of the loss."""
+    *hidden, top = outputs(fwd.net, trace)
+    free = [prediction - v for prediction, v in zip(hidden, nodes, strict=False)]
+    return [*free, fwd.net.loss.error(top, fwd.batch.y)]
 
 
 def energy_target(fwd: ForwardPass, trace: Trace) -> Target:
-    """Where dE/dmu_l vanishes, the other activities and the predictions held.
+    """Where dE/dmu_k vanishes, the other activities and the predictions held.
 
-    E = sum_{l<L} 1/2 ||mu_l - prediction_l||^2 + loss(prediction_L, y).
+    E = sum_{k<K} 1/2 ||mu_k - prediction_k||^2 + loss(prediction_K, y).
     """
-    transport = adjoint_transport(fwd._replace(trace=trace), fwd.params)
+    transport = node_transport(fwd, trace, fwd.params)
+    predicted = outputs(fwd.net, trace)
+    top = fwd.net.loss.error(predicted[-1], fwd.batch.y)
 
-    def target(l: int, nodes: Nodes) -> Tensor:
-        above = trace[l + 1].slope * prediction_error(fwd, trace, nodes, l + 1)
-        return trace[l].output - transport(l + 1, above)
+    def target(k: int, nodes: Nodes) -> Tensor:
+        above = top if k + 2 == len(nodes) else predicted[k + 1] - nodes[k + 1]
+        return predicted[k] - transport(k + 1, above)
 
     return target
 
@@ -107,9 +143,22 @@ def hidden_energy(errors: Sequence[Tensor]) -> Tensor:
     return sum(squares, errors[-1].new_zeros(())).mean()
 
 
-def slopes_times(trace: Trace, errors: Sequence[Tensor]) -> list[Tensor]:
-    """d_l = D_l e_l."""
-    return [step.slope * e for step, e in zip(trace, errors, strict=True)]
+def node_deltas(
+    fwd: ForwardPass, trace: Trace, errors: Sequence[Tensor], weights: Params
+) -> list[Tensor]:
+    """d_l = D_l e_l of every layer, e at the end of a node being its error.
+
+    Within a node of several layers errors come down as in backprop, through these weights.
+    """
+    carry, deltas = adjoint_transport(fwd._replace(trace=trace), weights), []
+    for layers, error in zip(fwd.net.node_layers(), errors, strict=True):
+        node: list[Tensor] = []
+        for l in reversed(layers):
+            node.append(trace[l].slope * error)
+            if l > layers.start:
+                error = carry(l, node[-1])
+        deltas += node[::-1]
+    return deltas
 
 
 def frozen_profile(steps: int, backward: Backward, derivative: bool) -> Plausibility:

@@ -25,9 +25,9 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.learning.sweep import adjoint_transport
+from bioplaus.learning.sweep import Transport
 from bioplaus.network.layer import Params
-from bioplaus.network.network import Network, Trace
+from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
 from .relaxation import (
@@ -37,8 +37,11 @@ from .relaxation import (
     frozen_profile,
     frozen_target,
     hidden_energy,
+    node_deltas,
+    node_transport,
+    outputs,
     relax,
-    slopes_times,
+    residual,
 )
 
 
@@ -74,6 +77,7 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
     """Relaxed predictive coding: backward weights, linear feedback, dense error wiring."""
 
     name = "relaxed-predictive-coding"
+    version = 2
     Config = RelaxedPredictiveCodingConfig
     citation = Citation(
         authors="Millidge, Tschantz, Seth and Buckley",
@@ -111,11 +115,12 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
     def supports(self, net: Network) -> str | None:
         if reason := super().supports(net):
             return reason
-        for l, layer in enumerate(net.layers[:-1], start=1):
-            if self.config.dense_errors and len(layer.out_shape) > 1:
+        for l in wired_layers(net):
+            shape = net.layers[l].out_shape
+            if self.config.dense_errors and len(shape) > 1:
                 return (
-                    f"dense_errors wires all units of layer {l} to each other, and its output "
-                    f"{layer.out_shape} is not a vector; set dense_errors=false"
+                    f"dense_errors wires all units of layer {l + 1} to each other, and its output "
+                    f"{shape} is not a vector; set dense_errors=false"
                 )
         return None
 
@@ -123,24 +128,27 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
         state = backward_state(net, stream, self.config.backward, self.config.feedback_gain)
         wiring: Params = {}
         if self.config.dense_errors:
-            for l, layer in enumerate(net.layers[:-1], start=1):
-                (n,) = layer.out_shape
-                normal = stream.at("wiring", l).normal((n, n))
-                wiring[f"{l}.wiring"] = self.config.wiring_std * normal.abs()
+            for l in wired_layers(net):
+                (n,) = net.layers[l].out_shape
+                normal = stream.at("wiring", l + 1).normal((n, n))
+                wiring[f"{l + 1}.wiring"] = self.config.wiring_std * normal.abs()
         return State(state.aux | wiring, state.memory)
 
     def shared(self, fwd: ForwardPass) -> list[Tensor]:
-        """q_1 .. q_L after the relaxation."""
+        """q_1 .. q_K after the relaxation."""
         config = self.config
-        backward = backward_weights(fwd.params, fwd.state, config.backward)
-        target = frozen_target(
-            adjoint_transport(fwd, backward), fwd.trace, config.transport_derivative
-        )
-        start = wired_errors(fwd) if config.dense_errors else no_errors(fwd.trace)
+        start = wired_errors(fwd) if config.dense_errors else no_errors(fwd)
+        target = frozen_target(self._transport(fwd))
         return relax([*start, fwd.error], target, config.steps, config.step_size, "jacobi")
 
+    def _transport(self, fwd: ForwardPass) -> Transport:
+        return node_transport(fwd, fwd.trace, self._backward(fwd), self.config.transport_derivative)
+
+    def _backward(self, fwd: ForwardPass) -> Params:
+        return backward_weights(fwd.params, fwd.state, self.config.backward)
+
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        return slopes_times(fwd.trace, fwd.shared)
+        return node_deltas(fwd, fwd.trace, fwd.shared, self._backward(fwd))
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         backward = {name: grads[name] for name in fwd.state.aux if name in grads}
@@ -148,25 +156,29 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
 
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
         loss = fwd.net.loss.value(fwd.trace[-1].output, fwd.batch.y)
-        return {"energy": hidden_energy(fwd.shared) + loss}
+        return {
+            "energy": hidden_energy(fwd.shared) + loss,
+            "residual": residual(fwd.shared, self._transport(fwd)),
+        }
 
 
-def no_errors(trace: Trace) -> list[Tensor]:
-    """q_1 .. q_{L-1} where mu_l = h_l, wired one to one."""
-    return [step.output.new_zeros(step.output.shape) for step in trace[:-1]]
+def no_errors(fwd: ForwardPass) -> list[Tensor]:
+    """q_1 .. q_{K-1} where mu_k = h_k, wired one to one."""
+    return [h.new_zeros(h.shape) for h in outputs(fwd.net, fwd.trace)[:-1]]
+
+
+def wired_layers(net: Network) -> list[int]:
+    """The last layers of all nodes but the top one, by number from 0: their outputs are wired."""
+    return [layers[-1] for layers in net.node_layers()[:-1]]
 
 
 def wired_errors(fwd: ForwardPass) -> list[Tensor]:
-    """q_1 .. q_{L-1} = M_l^T h_l - h_l."""
-    return [
-        step.output @ fwd.state.aux[f"{l}.wiring"] - step.output
-        for l, step in enumerate(fwd.trace[:-1], start=1)
-    ]
+    """q_1 .. q_{K-1} = M_k^T h_k - h_k."""
+    wiring = ((l, fwd.state.aux[f"{l + 1}.wiring"]) for l in wired_layers(fwd.net))
+    return [fwd.trace[l].output @ m - fwd.trace[l].output for l, m in wiring]
 
 
 def wiring_grads(fwd: ForwardPass, errors: list[Tensor]) -> Params:
-    """<h_l q_l^T>, the gradient of 1/2 <||q_l||^2> at M_l with mu_l held."""
-    return {
-        f"{l}.wiring": (step.output / len(q)).T @ q
-        for l, (step, q) in enumerate(zip(fwd.trace[:-1], errors, strict=False), start=1)
-    }
+    """<h_k q_k^T>, the gradient of 1/2 <||q_k||^2> at M_k with mu_k held."""
+    pairs = zip(wired_layers(fwd.net), errors, strict=False)
+    return {f"{l + 1}.wiring": (fwd.trace[l].output / len(q)).T @ q for l, q in pairs}

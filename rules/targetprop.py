@@ -13,7 +13,7 @@ Learned inverses, g_l(v) = f_{l-1}(V_l v + c_l), reconstruct noisy activity (def
 their Jacobian approaches the inverse of F_l's. Under the local difference reconstruction
 loss they are g_l(v) = V_l f_l(v) + c_l, whose Jacobian approaches the transpose, and the
 rule backprop: with W held, up to f_l' being taken at h_l in the place of a_l (no difference
-for leaky relu).
+for leaky relu; a relu at rest passes an error that would raise it, backprop none).
 """
 
 from __future__ import annotations

@@ -17,7 +17,14 @@ from torch import Tensor
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
 
-from .relaxation import energy_target, prediction_error, predictions, sweep
+from .relaxation import (
+    energy_target,
+    node_deltas,
+    outputs,
+    prediction_errors,
+    predictions,
+    sweep,
+)
 
 
 class ZeroDivergenceInference(LayeredRule[RuleConfig]):
@@ -46,11 +53,12 @@ class ZeroDivergenceInference(LayeredRule[RuleConfig]):
         )
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        trace, mus = fwd.trace, [*(step.output for step in fwd.trace[:-1]), fwd.batch.y]
-        deltas = []
-        for l in reversed(range(fwd.net.depth)):
-            deltas.append(trace[l].slope * prediction_error(fwd, trace, mus, l))
-            if l > 0:
+        trace, mus = fwd.trace, [*outputs(fwd.net, fwd.trace)[:-1], fwd.batch.y]
+        arrived = []
+        for k in reversed(range(len(mus))):
+            arrived.append(prediction_errors(fwd, trace, mus)[k])
+            if k > 0:
                 mus = sweep(mus, energy_target(fwd, trace), step_size=1.0)
                 trace = predictions(fwd, mus)
-        return deltas[::-1]
+        # node k learns in the moment when all below it is still as the forward pass left it
+        return node_deltas(fwd, fwd.trace, arrived[::-1], fwd.params)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -43,6 +44,9 @@ class Network:
     loss: Loss
     classes: int
     initial: Init = field(default_factory=Init)
+    nodes: tuple[int, ...] = ()
+    """How many layers each node has, from the first, for rules that relax over nodes; () for
+    one node to each layer with weights."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -62,6 +66,9 @@ class Network:
                 f"{self.layers[-1].out_shape[0]} output units cannot tell {self.classes} classes"
             )
 
+        if self.nodes and (min(self.nodes) < 1 or sum(self.nodes) != len(self.layers)):
+            raise ConfigError(f"nodes of {self.nodes} layers do not make up {len(self.layers)}")
+
     @property
     def depth(self) -> int:
         """L, the number of layers."""
@@ -71,6 +78,16 @@ class Network:
     def in_shape(self) -> Shape:
         """Shape of one example."""
         return self.layers[0].in_shape
+
+    def node_layers(self) -> tuple[range, ...]:
+        """The layers of each node, by number from 0.
+
+        A layer without weights belongs to the node of the layer below it; at the start of the
+        network, to that of the first layer with weights.
+        """
+        starts = [sum(self.nodes[:k]) for k in range(len(self.nodes))] or node_starts(self.layers)
+        bounds = [*starts, self.depth]
+        return tuple(range(first, end) for first, end in pairwise(bounds))
 
     def widest_product(self) -> int:
         """Multiply-adds of the costliest layer, for one example's forward pass."""
@@ -125,3 +142,18 @@ class Network:
     def mean_loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
         """The loss as a function of the parameters, for autograd."""
         return self.loss.value(self.output(params, x), y)
+
+
+def node_starts(layers: Sequence[Layer], blocks: Iterable[range] = ()) -> list[int]:
+    """Where each node starts, by number from 0: at the layers with weights, or their block.
+
+    blocks: layers that are one node together, if there are weights among them.
+    """
+    weighted = [l for l, layer in enumerate(layers) if layer.multiply_adds() > 0]
+    starts = set(weighted)
+    for block in blocks:
+        within = starts.intersection(block)
+        if within:
+            starts = (starts - within) | {block.start}
+    first = weighted[0] if weighted else 0
+    return [0, *sorted(start for start in starts if start > first)]

@@ -31,7 +31,7 @@ class OwnNetwork:
         _check_precision(model)
         layers = self._reading.layers
         self.outputs = layers[-1].out_shape[0]
-        self.net = Network(layers, loss, classes=self.outputs)
+        self.net = Network(layers, loss, classes=self.outputs, nodes=self._reading.nodes)
         self.norms = Norms(model, self.net)
         self.names: Mapping[str, nn.Parameter] = self._reading.parameters
         """The network's name of each place -> the model's parameter, which tied places share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from bioplaus.errors import ConfigError, ModelError
 from bioplaus.network.activations import Activation
 from bioplaus.network.batch_norm import MODULES, PARAMETERS
 from bioplaus.network.layer import Layer, Shape
+from bioplaus.network.network import node_starts
 from bioplaus.network.residual import Beside, Fork, joined
 from bioplaus.nn import Residual
 from bioplaus.own_model.module_layers import ACTIVATIONS, ACTIVE, KNOWN, LAYERS, why_unknown
@@ -41,6 +43,8 @@ class Reading(NamedTuple):
     """By the network's names, one parameter for each place that uses it."""
     shape: Shape
     """Of one example, as the model itself is called."""
+    nodes: tuple[int, ...]
+    """How many layers each node has where nested Sequentials make them, else ()."""
     places: tuple[Place, ...]
     """Of the modules that have an output of their own in the network, as they are called."""
 
@@ -70,7 +74,7 @@ def read_modules(model: nn.Sequential, shape: Shape) -> Reading:
         )
     layers = tuple(reader.layers)
     called = shape if reader.flattens else layers[0].in_shape
-    return Reading(layers, reader.parameters, called, tuple(reader.places))
+    return Reading(layers, reader.parameters, called, reader.nodes(), tuple(reader.places))
 
 
 class _Reader:
@@ -84,10 +88,19 @@ class _Reader:
         self.places: list[Place] = []
         self.flattens = False
         """Whether a Flatten comes first: the examples are flat before they reach the network."""
+        self._blocks: list[range] = []
+        """Layers of nested Sequentials, each of them one node."""
         self._carried: list[int] = []
         """Units that are carried past the blocks around, the outermost first."""
         self._last: Layer | None = None
         """The last layer, without what is carried, as long as an activation may follow."""
+
+    def nodes(self) -> tuple[int, ...]:
+        """The number of layers in each node, () where nested Sequentials change nothing."""
+        starts = node_starts(self.layers, self._blocks)
+        if starts == node_starts(self.layers):
+            return ()
+        return tuple(end - first for first, end in pairwise([*starts, len(self.layers)]))
 
     def row(self, modules: nn.Sequential, prefix: str) -> None:
         """The modules of an nn.Sequential, one after the other, each as often as it stands."""
@@ -120,7 +133,9 @@ class _Reader:
             if isinstance(module, Residual):
                 self.block(module, f"{name}.")
             elif isinstance(module, nn.Sequential):
+                first = len(self.layers)
                 self.row(module, f"{name}.")
+                self._blocks.append(range(first, len(self.layers)))
             else:
                 self._module(module, name)
 

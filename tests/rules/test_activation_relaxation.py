@@ -83,7 +83,7 @@ def test_t_ar_2_trajectory(
     fwd = forward_pass(net, params, batch)
     rule = get_rule(AR, steps=steps, step_size=eta, order=order)
     assert isinstance(rule, LayeredRule)
-    deltas = rule.deltas(fwd)
+    deltas = rule.deltas(fwd._replace(shared=rule.shared(fwd)))
     top = net.depth
     for l in range(1, top):
         k = top - l

@@ -11,7 +11,7 @@ from torch import Tensor
 from bioplaus.experiments.experiment import plan
 from bioplaus.learning.rule import ForwardPass
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.rules.relaxation import energy_target, predictions, residual, sweep
+from bioplaus.rules.relaxation import energy_target, predictions, sweep
 from tests.helpers.networks import (
     EXACT,
     SEEDS,
@@ -107,8 +107,6 @@ def test_energy_target_is_the_step_down_the_energy(activation: str, loss: str, s
     target = energy_target(fwd, predictions(fwd, mus))
     for l, slope in enumerate(slopes):
         assert rel(mus[l] - target(l, mus), slope) <= EXACT
-    squares = torch.stack([slope.square().sum(1) for slope in slopes]).sum(0)
-    torch.testing.assert_close(residual(mus, target), squares.mean().sqrt(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -122,6 +120,41 @@ def test_the_residual_vanishes_at_rest(order: str, seed: int) -> None:
         for steps in (1, 300)
     )
     assert long["residual"] <= 1e-9 * short["residual"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("steps", "eta"), [(1, 0.3), (20, 0.1), (30, 0.5)])
+def test_the_residual_is_what_the_errors_lack_of_those_above(
+    steps: int, eta: float, seed: int
+) -> None:
+    """With fixed predictions, q_{L-k} is c_k of backprop's error: by hand, from the tails."""
+    net = make_network(WIDTHS, "tanh", "mse")
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    found = run_rule("predictive-coding-fixed", net, params, batch, steps=steps, step_size=eta)
+    error, squares = net.loss.error(net.output(params, batch.x), batch.y), []
+    trace = net.forward(params, batch.x)
+    for k, l in enumerate(range(net.depth - 1, 0, -1), start=1):
+        error = (trace[l].slope * error) @ params[f"{l + 1}.weight"]
+        shares = tail(k, steps, eta), tail(k - 1, steps, eta)
+        sizes = (*shares, shares[1] - shares[0])
+        squares.append([(share * error).square().sum() for share in sizes])
+    here, there, apart = (float(sum(column)) ** 0.5 for column in zip(*squares, strict=True))
+    expected = torch.tensor(apart / max(here, there), dtype=torch.float64)
+    torch.testing.assert_close(found.metrics["residual"], expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "rule", ["predictive-coding", "predictive-coding-fixed", "activation-relaxation",
+             "relaxed-predictive-coding"],
+)  # fmt: skip
+def test_every_relaxation_says_how_far_from_rest_it_stopped(rule: str) -> None:
+    net = make_network((9, 8, 7, 4), "tanh", "mse")
+    params, batch = random_params(net, 0), random_batch(net, 8, 0)
+    early, late = (
+        float(run_rule(rule, net, params, batch, steps=n, step_size=0.3).metrics["residual"])
+        for n in (1, 60)
+    )
+    assert late < 1e-3 < 0.1 < early
 
 
 @pytest.mark.parametrize("seed", SEEDS)
