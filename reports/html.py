@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from bioplaus.analysis.aggregate import aggregate
 from bioplaus.analysis.boards import SHARED, Board, boards, in_words
-from bioplaus.analysis.field import Field, field
+from bioplaus.analysis.field import field
 from bioplaus.analysis.report import Report
 from bioplaus.errors import BioplausError, printable
 from bioplaus.records.schema import ResultSet
@@ -108,7 +108,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "failures": sorted(
             (f.task, f.rule, printable(f.label), printable(f.reason)) for f in results.failures
         ),
-        "doubts": doubts(made, whole),
+        "doubts": sorted(map(printable, results.doubts)) or doubts(made),
         "data": packed({
             "seeds": seed_rows(made),
             "curves": curve_rows(made),
@@ -142,8 +142,11 @@ def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]
     }
 
 
-def doubts(made: Sequence[Board], whole: Field) -> list[str]:
-    """What a reader should know of records that are shown but not believed as they stand."""
+def doubts(made: Sequence[Board]) -> list[str]:
+    """What a reader should know of records that are shown but not believed as they stand.
+
+    For results that no store has read, which names its doubts itself.
+    """
     found = []
     for board in made:
         for cell in board.cells:

@@ -120,6 +120,8 @@ class TaskTable:
     columns: list[str]
     """Names out of `SHOWN`."""
     rows: list[list[str]]
+    cells: list[Cell]
+    """What each row is of."""
 
 
 SHOWN = (
@@ -158,7 +160,7 @@ def _table(title: str, group: list[Cell]) -> TaskTable:
     shown = [_shown(_row(cell), apart[id(cell)]) for cell in group]
     empty = {"", MISSING}
     kept = [c for c in SHOWN if c in ALWAYS or any(row[c] not in empty for row in shown)]
-    return TaskTable(title, kept, [[row[c] for c in kept] for row in shown])
+    return TaskTable(title, kept, [[row[c] for c in kept] for row in shown], group)
 
 
 def _told_apart(same: list[Cell]) -> list[tuple[Cell, str]]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from bioplaus.analysis.boards import boards
 from bioplaus.analysis.report import Report
 from bioplaus.records.schema import ResultSet
 
@@ -65,8 +66,12 @@ class LatexReport(Report):
 
     def render(self, results: ResultSet, width: int | None = None) -> str:
         """One `table` environment per task, to be read with `\\input`."""
-        blocks = [_latex(table) for table in task_tables(results.records)]
-        heading = r"% In the preamble: \usepackage{booktabs}"
+        leading = {
+            (s.cell.task, s.cell.rule, s.cell.digest)
+            for board in boards(results) for s in board.standings if s.leads
+        }  # fmt: skip
+        blocks = [_latex(table, leading) for table in task_tables(results.records)]
+        heading = r"% In the preamble: \usepackage{booktabs,array}"
         return "\n\n".join([heading, *blocks] if blocks else [f"% {NO_RECORDS}"]) + "\n"
 
 
@@ -123,17 +128,37 @@ def _line(cells: Sequence[str], escape: Callable[[str], str]) -> str:
     return "| " + " | ".join(escape(cell) for cell in cells) + " |"
 
 
-def _latex(table: TaskTable) -> str:
-    alignment = "".join("l" if c in TEXT_COLUMNS else "r" for c in table.columns)
-    body = [
-        " & ".join(map(escape_latex, cells)) + r" \\"
-        for cells in ([HEADERS[c] for c in table.columns], *table.rows)
-    ]
+LATEX_HEADERS = {
+    "validation_accuracy": "Val. (%)",
+    "test_accuracy": "Test (%)",
+    "train_seconds": "s/seed",
+    "alignment": "Align.",
+}
+"""Shorter, so that a table fits a page."""
+
+
+def _latex(table: TaskTable, leading: set[tuple[str, str, str]]) -> str:
+    """Bold: nothing is better on that board, and it is better than something."""
+    wraps = r">{\raggedright\arraybackslash}p{0.26\linewidth}"
+    alignment = "".join(
+        wraps if c == "config" else "l" if c in TEXT_COLUMNS else "r" for c in table.columns
+    )
+    body = [" & ".join(escape_latex(LATEX_HEADERS.get(c, HEADERS[c])) for c in table.columns)]
+    for cell, row in zip(table.cells, table.rows, strict=True):
+        best = (cell.task, cell.rule, cell.digest) in leading
+        parts = {c: escape_latex(text) for c, text in zip(table.columns, row, strict=True)}
+        if best:
+            parts["test_accuracy"] = rf"\textbf{{{parts['test_accuracy']}}}"
+        body.append(" & ".join(parts[c] for c in table.columns))
+    body = [line + r" \\" for line in body]
+    label = re.sub(r"[^a-z0-9]+", "-", table.task.lower()).strip("-")
     return "\n".join(
         [
             r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{escape_latex(f'{table.task}. {LEGEND}')}}}",
+            r"  \centering\small\setlength{\tabcolsep}{4pt}",
+            rf"  \caption{{{escape_latex(f'{table.task}. {LEGEND}')} Bold: nothing is better after "
+            "Holm's correction for all pairs, and it is better than something.}",
+            rf"  \label{{tab:bioplaus-{label}}}",
             rf"  \begin{{tabular}}{{{alignment}}}",
             r"    \toprule",
             f"    {body[0]}",

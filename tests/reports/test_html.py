@@ -18,6 +18,7 @@ from bioplaus.errors import BioplausError
 from bioplaus.records.schema import ResultSet
 from bioplaus.records.store import Store
 from bioplaus.reports.html import packed
+from tests.helpers.boards import make_cell
 from tests.helpers.pages import HOSTILE, Reader, page_data, records, render, results
 from tests.helpers.records import make_record
 
@@ -102,6 +103,22 @@ def test_future_broken_and_hostile_files_are_named(tmp_path: Any) -> None:
     for part in ("damaged (not JSON)", "schema 99", "(rule: ", "(task: ", "5 files could not"):
         assert part in text, part
     assert "nan" not in text.lower()
+
+
+def test_doubts_are_on_the_page() -> None:
+    """What the store doubts, or else copies, other sources and left-out seeds, by name."""
+    learned = make_cell("a", [0.9, 0.91, 0.92])
+    curves = learned[0].curves.model_copy(update={"metrics": {"loss": [0.5, 0.25]}})
+    copied = [r.model_copy(update={"curves": curves}) for r in learned]
+    short = make_cell("b", [0.9, 0.91], provenance={"seeds_together": [0, 1, 2]})
+    sources = [r for h, first in (("a", 0), ("b", 5)) for r in make_cell(
+        "c", [0.9, 0.91], first=first, provenance={"rule": {"sha256": h * 64}})]  # fmt: skip
+    text = Reader(render(ResultSet([*copied, *short, *sources]))).text
+    for part in ("seeds 0, 1, 2 learned alike to the last bit", "seed 2 trained with the others",
+                 "rule source aaaaaaaaaaaaaaaa", "they are not averaged", "4 doubts"):  # fmt: skip
+        assert part in text, part
+    named = ResultSet(learned, doubts=["a on toy: the card of seed 1 is another"])
+    assert "the card of seed 1 is another" in Reader(render(named)).text
 
 
 def test_no_records_is_a_page_too() -> None:
