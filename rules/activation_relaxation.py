@@ -25,6 +25,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .feedback import feedback_alignment
 from .relaxation import (
     Backward,
     Order,
@@ -135,7 +136,10 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
         return node_deltas(fwd, fwd.trace, fwd.shared, self._backward(fwd))
 
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
-        return {"residual": residual(fwd.shared, self._transport(fwd))}
+        return {
+            "residual": residual(fwd.shared, self._transport(fwd)),
+            **feedback_alignment(fwd.params, fwd.state.aux),
+        }
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         return {name: grads[name] for name in fwd.state.aux}

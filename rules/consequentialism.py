@@ -60,6 +60,7 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     """Consequentialism (reconstruction): another rule's deltas, with a batch-wise inverse."""
 
     name = "consequentialism"
+    version = 2
     Config = ConsequentialismConfig
     citation = Citation(
         authors="Paeedeh and Ghiasi-Shirazi",
@@ -190,7 +191,10 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         if "bias" in p:
             inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
         project = affine_projection if self.config.form == "apa" else normalised_lms
-        grad = project(inputs, delta, self.config.eps * inputs.square().sum(1).mean())
+        # of size 1: squares of large or small activities leave the range of single precision
+        scale = nonzero(inputs.abs().amax())
+        inputs = inputs / scale
+        grad = project(inputs, delta, self.config.eps * inputs.square().sum(1).mean()) / scale
         if "bias" not in p:
             return {"weight": grad.reshape(p["weight"].shape)}
         return {"weight": grad[:, :-1].reshape(p["weight"].shape), "bias": grad[:, -1]}
@@ -228,11 +232,18 @@ def column_side(inputs: Tensor, delta: Tensor, eps: Tensor) -> Tensor:
     return solve(ridged(inputs.T @ inputs, eps), inputs.T @ delta).T
 
 
+def nonzero(scale: Tensor) -> Tensor:
+    """The scale, or 1 where it is 0 and so is all that it divides."""
+    return torch.where(scale == 0, 1, scale)
+
+
 def ridged(gram: Tensor, eps: Tensor) -> Tensor:
+    """gram + eps I; where inputs are 0, and the ridge with them, I in the place of 0."""
+    eps = torch.where(gram.diagonal().sum() == 0, 1, eps)
     return gram + eps * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 def normalised_lms(inputs: Tensor, delta: Tensor, eps: Tensor) -> Tensor:
     """The mean over rows of d_i h_i^T / (||h_i||^2 + eps)."""
-    scaled = delta / (inputs.square().sum(1, keepdim=True) + eps)
+    scaled = delta / nonzero(inputs.square().sum(1, keepdim=True) + eps)
     return scaled.T @ inputs / len(inputs)

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from bioplaus.learning.profile import Plausibility
 from bioplaus.learning.rule import RuleConfig
@@ -85,3 +87,15 @@ def feedback_shapes(net: Network) -> Mapping[str, Shape]:
 def xavier_scale(shape: Shape) -> float:
     """sqrt(2 / (fan_in + fan_out)) of weights (n_out, n_in) or kernels (n_out, n_in, ...)."""
     return math.sqrt(2 / ((shape[0] + shape[1]) * math.prod(shape[2:])))
+
+
+def feedback_alignment(params: Params, feedback: Params) -> dict[str, Tensor]:
+    """The smallest cosine over the layers of B_l, stored like W_l, with W_l: a metric.
+
+    {} where there are no feedback weights; 0 for a layer whose weights or feedback are 0.
+    """
+    pairs = [(params[name], b) for name, b in feedback.items() if name in params]
+    cosines = [
+        (w * b).sum() / (w.norm() * b.norm()).clamp_min(torch.finfo(w.dtype).tiny) for w, b in pairs
+    ]
+    return {"feedback_alignment": torch.stack(cosines).amin()} if cosines else {}

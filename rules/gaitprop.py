@@ -48,13 +48,18 @@ from .inverses import (
     exact_transport,
     initial_inverses,
     why_not_invertible,
+    why_targets_leave_range,
 )
 from .orthogonality import OrthoForm, is_present, orthogonality_grad
 from .refined_inverses import RefinedInverseRule, Shared, shared_grams
 
 
 class GaitPropConfig(RuleConfig):
-    """Defaults are the paper's (the authors' run.py), but for the difference form."""
+    """Defaults are the paper's (the authors' run.py), but for the difference form.
+
+    The optimizer is the task's, or one's own: the paper's is Adam of 1e-4 and betas (0.9,
+    0.99) without correction of the bias, a `Learner`'s default torch's Adam of 1e-3.
+    """
 
     form: Literal["difference", "finite"] = Field(
         "difference", description="difference: gamma cancelled; finite: the published targets"
@@ -142,7 +147,11 @@ class GaitProp(RefinedInverseRule[GaitPropConfig]):
     def supports(self, net: Network) -> str | None:
         if reason := super().supports(net):
             return reason
-        return why_not_invertible(net, self._learned)
+        if reason := why_not_invertible(net, self._learned):
+            return reason
+        if self.config.form == "finite" and (reason := why_targets_leave_range(net)):
+            return f"{reason}; form=difference needs none"
+        return None if self.config.adjust else why_slopes_vanish(net)
 
     def amplification(self, net: Network) -> float:
         """Of the finite form, whose layer 1 is scaled back by gamma^-(L-1)."""
@@ -205,6 +214,17 @@ class GaitProp(RefinedInverseRule[GaitPropConfig]):
             return {}
         parts = (affine_inverse_grad(fwd, l) for l in range(1, fwd.net.depth))
         return fwd.net.join(parts, first=1)
+
+
+def why_slopes_vanish(net: Network) -> str | None:
+    """None where f' of no layer above the first can be 0: without the adjustment it divides."""
+    for l, layer in enumerate(net.layers[1:], start=2):
+        if layer.activation.bounded:
+            return (
+                f"layer {l}: without the adjustment errors are divided by f', which vanishes where "
+                f"{layer.activation} saturates"
+            )
+    return None
 
 
 def ungated(fwd: ForwardPass, transport: Transport) -> Transport:

@@ -37,6 +37,17 @@ def why_not_invertible(net: Network, learned: bool = False) -> str | None:
     return None
 
 
+def why_targets_leave_range(net: Network) -> str | None:
+    """None where every target that is inverted, above layer 1, has an inverse under f."""
+    for l, layer in enumerate(net.layers[1:], start=2):
+        if layer.activation.bounded:
+            return (
+                f"layer {l}: a target may leave the range of {layer.activation}, where it has no "
+                "inverse"
+            )
+    return None
+
+
 def exact_transport(
     fwd: ForwardPass, solver: Callable[[int], Solver] = lambda l: solve_rows
 ) -> Transport:

@@ -149,7 +149,12 @@ def infer_errors(fwd: ForwardPass, config: PredictiveCodingConfig) -> Inference:
 
 
 class PredictiveCodingFixedConfig(PredictiveCodingConfig):
-    """Published: Torch2PC as for predictive-coding; Millidge 2020, 100 top-down steps of 0.2."""
+    """Published: Torch2PC as for predictive-coding; Millidge 2020, 100 steps of 0.2.
+
+    Torch2PC's n sweeps act as n - 1 of ours on the errors, its first one finding none to pass
+    on. Millidge et al.'s code moves all nodes by the errors of the sweep before, so that its
+    100 are 99 of ours in order jacobi, and no top-down ones.
+    """
 
     fixed_prediction: Literal[True] = Field(
         True, description="predictions and slopes stay as the forward pass leaves them"

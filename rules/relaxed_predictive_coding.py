@@ -30,6 +30,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .feedback import feedback_alignment
 from .relaxation import (
     Backward,
     backward_state,
@@ -105,7 +106,11 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
 
     @property
     def optimizer(self) -> OptimizerSpec:
-        """Published: SGD of rate 5e-4, times 2, on the sum over batches of 64."""
+        """Published: SGD of rate 5e-4, times 2, on the sum over batches of 64.
+
+        M and B learn at the same rate here; the code has half of it, 0.032, for M, in the
+        opposite direction.
+        """
         return OptimizerSpec(name="sgd", lr=0.064)
 
     @property
@@ -159,6 +164,7 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
         return {
             "energy": hidden_energy(fwd.shared) + loss,
             "residual": residual(fwd.shared, self._transport(fwd)),
+            **feedback_alignment(fwd.params, fwd.state.aux),
         }
 
 

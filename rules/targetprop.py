@@ -47,7 +47,7 @@ from .inverse_learning import (
     learned_inverse,
     reconstruction_grad,
 )
-from .inverses import Inverse, exact_transport, why_not_invertible
+from .inverses import Inverse, exact_transport, why_not_invertible, why_targets_leave_range
 from .orthogonality import OrthoForm, is_present, orthogonality_grad
 from .refined_inverses import RefinedInverseRule, Shared, shared_grams
 
@@ -66,7 +66,7 @@ class TargetPropConfig(RuleConfig):
         0.1,
         gt=0,
         description="eta_t, how far the top target is moved; on digits 0.1 and 1 did alike on "
-        "the validation split",
+        "the validation split (Meulemans et al. 2020: 0.2195 on a batch's mean, 0.0017 an example)",
     )
     inverse_loss: Literal["reconstruction", "l-drl"] = Field(
         "reconstruction",
@@ -175,7 +175,7 @@ class TargetProp(RefinedInverseRule[TargetPropConfig]):
         if reason := super().supports(net):
             return reason
         if self.config.inverse == "exact":
-            return why_not_invertible(net)
+            return why_not_invertible(net) or why_targets_leave_range(net)
         for l, layer in enumerate(net.layers[1:], start=2):
             if reason := layer.why_not_reversible():
                 return f"layer {l}: {reason}"

@@ -13,7 +13,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import FEEDBACK_PATH, LearnedFeedbackConfig, random_feedback
+from .feedback import FEEDBACK_PATH, LearnedFeedbackConfig, feedback_alignment, random_feedback
 from .published import akrout
 
 
@@ -95,6 +95,9 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.memory))
+
+    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
+        return feedback_alignment(fwd.params, fwd.state.memory)
 
     def next_memory(self, fwd: ForwardPass) -> Params:
         parts = (self._mirrored(fwd, l) for l in range(1, fwd.net.depth))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.batching import cast
-from bioplaus.learning.rule import Batch
+from bioplaus.learning.rule import Batch, State
 from bioplaus.network.activations import Tanh, parse_activation
 from bioplaus.network.layer import Dense, Params
 from bioplaus.network.losses import get_loss
@@ -191,7 +191,9 @@ def test_t_gait_5_itp_error_is_the_inverse_jacobian_times_the_output_error(
     net = make_network([12] * 5, activation, loss, classes=5)
     params = random_params(net, seed, scheme="gaussian")
     for batch in single_examples(random_batch(net, 3, seed)):
-        grads = run_rule("gaitprop", net, params, batch, adjust=False).grads
+        # in the range of bounded activations the rule is right, and cannot promise to stay
+        rule = get_rule("gaitprop", adjust=False)
+        grads = rule.update(net, params, State({}, {}), batch, {}).grads
         trace = net.forward(params, batch.x)
         jacobians = layer_jacobians(net, params, batch.x)
         e_top = net.loss.error(trace[-1].output, batch.y)[0]

@@ -124,3 +124,31 @@ def test_the_feedback_gets_copies_of_the_weights_gradients(seed: int) -> None:
         # clipping both in place must scale each of them once
         assert grad.data_ptr() != update.grads[name].data_ptr()
     assert get_rule("kolen-pollack").aux_optimizer == "same"
+
+
+def test_by_default_the_difference_is_gone_within_a_run_on_digits() -> None:
+    """W - B^T is a linear recursion of the decay alone: cos(B, W^T) > .95 needs it small."""
+    spec = get_rule("kolen-pollack").optimizer
+    assert spec is not None
+    assert spec.momentum
+    assert spec.weight_decay
+    left, velocity = 1.0, 0.0
+    for _ in range(2000):
+        velocity = spec.momentum * velocity + spec.weight_decay * left
+        left -= spec.lr * velocity
+    assert 0 < left < 0.05
+
+
+@every_seed
+@pytest.mark.parametrize("name", ["kolen-pollack", "weight-mirror"])
+def test_the_alignment_of_the_feedback_is_recorded(name: str, seed: int) -> None:
+    net = make_network((9, 12, 7, 4), "tanh", "cross_entropy")
+    params, batch = random_params(net, seed), random_batch(net, 8, seed)
+    drawn = get_rule(name).init_state(net, params, Stream(seed))
+    feedback = drawn.aux or drawn.memory
+    cosines = [
+        torch.nn.functional.cosine_similarity(b.flatten(), params[k].flatten(), 0)
+        for k, b in feedback.items()
+    ]
+    found = run_rule(name, net, params, batch, state=drawn).metrics["feedback_alignment"]
+    torch.testing.assert_close(found, min(cosines), rtol=1e-12, atol=1e-14)
