@@ -15,6 +15,7 @@ from bioplaus.analysis.aggregate import aggregate
 from bioplaus.analysis.boards import SHARED, Board, boards, in_words
 from bioplaus.analysis.field import field
 from bioplaus.analysis.report import Report
+from bioplaus.analysis.sweeps import sweeps
 from bioplaus.errors import BioplausError, printable
 from bioplaus.records.schema import ResultSet
 
@@ -36,6 +37,7 @@ from .leaderboard import board_table, leaders, target, unmeasured
 from .overview import overview_table, papers
 from .profiles import cards, profile
 from .standing import standings, verdict
+from .sweep_figures import sweep_figures
 
 DRAWN_FIRST = 20
 """Rules that figures show before the reader asks for others."""
@@ -85,8 +87,9 @@ def _content(results: ResultSet) -> dict[str, Any]:
     ]  # fmt: skip
     tables = [overview, *(s["table"] for s in sections), *(t["table"] for t in tunings)]
     tables += [t for t in (plausibility, sources) if t is not None]
+    titles = [printable(board.title) for board in whole.boards]
     return {
-        "verdict": verdict(found, profiles, len(whole.boards)) if results.records else "",
+        "verdict": verdict(found, profiles, titles) if results.records else "",
         "reference": found.reference,
         "rules": order,
         "tasks": sorted({board.task for board in made}),
@@ -94,7 +97,8 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "records": len(results.records),
         "boards": sections,
         "overview": overview,
-        "overall": [*field_figures(whole, found, profiles, styles),
+        "overall": [*sweep_figures(sweeps(made), styles),
+                    *field_figures(whole, found, profiles, styles),
                     *(runs_figures(block, styles) if block else [])],
         "chips": [(rule, styles[rule], True) for rule in order],
         "plausibility": plausibility,

@@ -98,9 +98,9 @@ def _costs(whole: Field, others: Sequence[str]) -> tuple[dict[str, float], str]:
     return {}, ""
 
 
-def verdict(found: Standings, profiles: Mapping[str, Profile], tasks: int) -> str:
+def verdict(found: Standings, profiles: Mapping[str, Profile], tasks: Sequence[str]) -> str:
     """One sentence, or two, that the numbers bear out; no control is announced as a winner."""
-    where = f"On {'this task' if tasks == 1 else f'these {tasks} tasks'}"
+    where = f"On {tasks[0] if len(tasks) == 1 else f'these {len(tasks)} tasks'}"
     ref = found.reference
     if ref is None or not found.to_reference:
         leads = [o.rule for o in found.placed if o.leads]

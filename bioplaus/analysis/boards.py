@@ -26,6 +26,9 @@ from bioplaus.records.schema import ResultSet, TuningBudget, digest
 SHARED = ("task", "data", "epochs", "precision")
 """What of their configurations the cells of a board have in common."""
 
+SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise")
+"""Numbers of a task that suites sweep: boards that they alone tell apart stand in their order."""
+
 
 @dataclass(frozen=True)
 class Board:
@@ -102,7 +105,7 @@ def boards(results: ResultSet) -> list[Board]:
         Board(task, shared, budget, task, tuple(sorted(group, key=sort_key)))
         for (task, shared, budget), group in sorted_in.items()
     ]
-    return _titled(sorted(made, key=lambda b: (b.task, _epochs(b), _effort(b), b.conditions)))
+    return _titled(sorted(made, key=_order))
 
 
 def _beside_tuned(
@@ -152,6 +155,16 @@ def conditions(configuration: Mapping[str, Any]) -> str:
 def shared_part(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration has in common with the others of its board."""
     return {k: configuration.get(k) for k in SHARED}
+
+
+def _order(board: Board) -> tuple[Any, ...]:
+    return board.task, _epochs(board), _effort(board), _swept(board), board.conditions
+
+
+def _swept(board: Board) -> tuple[float, ...]:
+    content = board.cells[0].configuration.get("task")
+    values = (content.get(name) if isinstance(content, dict) else None for name in SWEPT)
+    return tuple(v if isinstance(v, int | float) else -1.0 for v in values)
 
 
 def _epochs(board: Board) -> float:

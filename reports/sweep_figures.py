@@ -1,0 +1,51 @@
+"""The figures of sweeps: every rule's accuracy over the number that a suite varies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bioplaus.analysis.sweeps import Sweep
+
+from .figures import Figure, Styles
+from .svg import Chart, accuracies, linear, logarithmic
+
+_WORDS = {
+    "depth": "layers with weights",
+    "width": "units of a hidden layer",
+    "batch_size": "examples in a batch",
+    "train_examples": "examples to learn from",
+    "label_noise": "share of wrong labels",
+}
+
+
+def sweep_figures(found: Sequence[Sweep], styles: Styles) -> list[Figure]:
+    """One for each sweep."""
+    return [_figure(sweep, number, styles) for number, sweep in enumerate(found)]
+
+
+def _figure(sweep: Sweep, number: int, styles: Styles) -> Figure:
+    points = {rule: line for rule, line in sweep.accuracies().items() if line}
+    bounds = [100 * v for line in points.values() for point in line for v in point[1:]]
+    known = [min(max(v, 0.0), 100.0) for v in bounds if math.isfinite(v)]
+    words, values = _WORDS[sweep.field], list(sweep.values)
+    positive = min(values) > 0 and max(values) / min(values) > 4
+    x = logarithmic(words, values) if positive else linear(words, values)
+    chart = Chart(x, accuracies("test accuracy (%), by the error", known))
+    for rule, line in points.items():
+        start, style = len(chart.parts), styles[rule]
+        chart.line([(value, 100 * mean) for value, mean, *_ in line], style, rule)
+        for value, mean, low, high in line:
+            said = f"{rule}, {value:g}: {100 * mean:.2f} %"
+            if math.isfinite(low) and math.isfinite(high):
+                chart.bar((value, 100 * low), (value, 100 * high), style)
+                said += f" ({100 * low:.2f} to {100 * high:.2f})"
+            chart.mark(value, 100 * mean, style, said, 3.6)
+        chart.group(rule, start)
+    title = f"{sweep.task}: accuracy over {words}"
+    return Figure(
+        f"sweep-{number}", title,
+        "Means over seeds with their 95 % intervals; each rule was tuned anew at each place, where "
+        "the suite tunes. Rules that cannot train the task are not drawn.",
+        chart.svg(title),
+    )  # fmt: skip
