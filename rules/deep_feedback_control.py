@@ -61,6 +61,11 @@ class DeepFeedbackControlConfig(RuleConfig):
         "rates",
         description="rates: the difference of f with and without control; potentials: -Q_l u alone",
     )
+    start: Literal["product", "random"] = Field(
+        "product",
+        description="of the feedback weights: the transposed product of the forward weights above "
+        "at their start, the authors' default; or random",
+    )
     sigma: float = Field(
         0.01, gt=0, description="standard deviation of the noise that feedback weights learn from"
     )
@@ -74,16 +79,19 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
 
     Steady state only: no dynamics are run. In their place the inversion is given the network's
     Jacobian, which a network under control needs not know, since it answers by itself. The
-    authors train the feedback weights alone for some epochs first; here they learn from the
-    first step on, at random at first, when the inversion may be far from good. The metric
+    authors train the feedback weights alone for some epochs first; here they start from the
+    forward weights' product and learn from the first step on. From a random start the
+    inversion is ill-posed where outputs are many, and training may never begin. The metric
     "residual" is how far, relative to lambda e_L, the controlled output stays from its target.
 
-    Against the authors' code (meulemansalex/deep_feedback_control, networks/tpdi_networks.py):
-    `non_dynamical_inversion`, the "nonlinear_difference" and "voltage_difference" updates, which
-    carry a factor 2 lambda there, and the feedback gradient of the "special_controller".
+    Compared with the authors' code (meulemansalex/deep_feedback_control, tpdi_networks.py) on
+    9-12-7-4 tanh: the updates "nonlinear_difference" and "voltage_difference" after
+    `non_dynamical_inversion`, which carry a factor 2 lambda there, agree to 1e-15, the feedback
+    gradient of its "special_controller" to 2e-16.
     """
 
     name = "deep-feedback-control"
+    version = 2
     Config = DeepFeedbackControlConfig
     citation = Citation(
         authors="Meulemans, Tristany Farinha, Garcia Ordóñez, Vilimelis Aceituno, Sacramento and "
@@ -140,7 +148,9 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
         }
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
-        """Q_l of variance 2 / (n_l + n_L), below the last layer."""
+        """Q_l of the layers below the last; random ones have the variance 2 / (n_l + n_L)."""
+        if self.config.start == "product":
+            return State(aux=products(net, params), memory={})
         outputs, init = net.layers[-1].out_shape[0], Init("xavier_normal")
         aux = {
             f"{l + 1}.feedback": init.weight(
@@ -226,6 +236,25 @@ def ascend(net: Network, params: Params, x: Tensor, pushes: dict[int, Tensor]) -
         trace.append(step)
         h = step.output
     return tuple(trace)
+
+
+def products(net: Network, params: Params) -> Params:
+    """(W_L ... W_{l+1})^T for every layer with weights but the last, named "l.feedback".
+
+    Pooling is as at the input 0.
+    """
+    trace = net.forward(params, next(iter(params.values())).new_zeros((1, *net.in_shape)))
+    outputs = net.layers[-1].out_shape[0]
+    error = torch.eye(outputs, dtype=trace[-1].output.dtype, device=trace[-1].output.device)
+    found: Params = {}
+    for l in reversed(range(net.depth)):
+        if l in weighted_layers(net)[:-1]:
+            found[f"{l + 1}.feedback"] = error.flatten(1).T.contiguous()
+        rows = [
+            net.layers[l].adjoint(net.at(params, l), trace[l].residuals, row[None]) for row in error
+        ]
+        error = torch.cat(rows)
+    return {f"{l + 1}.feedback": found[f"{l + 1}.feedback"] for l in weighted_layers(net)[:-1]}
 
 
 def steady_control(

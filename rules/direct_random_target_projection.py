@@ -35,8 +35,9 @@ class DirectRandomTargetProjection(LayeredRule[DirectRandomTargetProjectionConfi
     what stops them is that f' vanishes where f saturates. So hidden activations must be
     bounded; with others activity grows for as long as training lasts.
 
-    The authors' code (ChFrenkel/DirectRandomTargetProjection, function.py, module.py and
-    models.py) puts B^T t where the gradient at h_l is due, in gradient sign, as here.
+    Compared with the authors' code (ChFrenkel/DirectRandomTargetProjection, function.py,
+    module.py and models.py), which puts B^T t where the gradient of the batch's sum is due:
+    gradients of 9-12-7-4 tanh and of a convolution, pooling and two dense layers agree to 4e-16.
     """
 
     name = "direct-random-target-projection"

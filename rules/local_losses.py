@@ -57,9 +57,11 @@ class LocalLosses(LayeredRule[LocalLossesConfig]):
     similarities are of all their units (the authors: a 3 x 3 convolution, and the standard
     deviations of its channels).
 
-    After the authors' code (anokland/local-loss, train.py), but for the readouts: theirs start
-    at 0, so that a first step by prediction alone would move no layer; here they start as
-    torch's. Batch normalisation and dropout are the task's business.
+    Compared with the authors' code (anokland/local-loss, train.py) on 9-12-7 relu, all losses,
+    bio or not: the gradients of a layer, its readout and W_s agree to 7e-14 once its stabiliser
+    1e-8 of norms is taken away; with it they differ by 1e-7, and where a layer is silent it is
+    not finite. Its readouts start at 0, so that a first step by prediction alone would move
+    no layer; here they start as torch's. Batch normalisation and dropout are the task's business.
     """
 
     name = "local-losses"

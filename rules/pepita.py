@@ -39,10 +39,10 @@ class Pepita(LayeredRule[PepitaConfig]):
     equal numbers: smaller gains lose digits in single precision. Under squared error with
     unbounded outputs training runs away (seen on digits-square, where it stays at chance).
 
-    After the authors' code (GiorgiaD/PEPITA, functions.py), which takes the last layer's error
-    from the second pass, has softmax outputs under cross-entropy (there D'_L is 1), no biases,
-    and dropout with one mask for both passes (none here). Its convolutions average over places
-    where this one sums.
+    Compared with the authors' code (GiorgiaD/PEPITA, functions.py): the updates of 9-12-7-4 relu
+    without dropout agree to 1e-15. It takes the last layer's error from the second pass, as
+    here, has softmax outputs under cross-entropy (there D'_L is 1), no biases, and dropout with
+    one mask for both passes. Its convolutions average over places where this one sums.
     """
 
     name = "pepita"

@@ -81,11 +81,12 @@ class WeightPerturbation(LearningRule[WeightPerturbationConfig]):
         self, net: Network, params: Params, state: State, batch: Batch, noise: Params
     ) -> Update:
         clean = net.mean_loss(params, batch.x, batch.y)
-        total = {name: tensor.new_zeros(tensor.shape) for name, tensor in params.items()}
+        # params may hold more than what learns: masks of dropout
+        total = {name: xi[0].new_zeros(xi[0].shape) for name, xi in noise.items()}
         for trial in range(self.config.trials):
-            xi = {name: noise[name][trial] for name in params}
-            moved = {name: tensor + self.config.sigma * xi[name] for name, tensor in params.items()}
-            slope = (net.mean_loss(moved, batch.x, batch.y) - clean) / self.config.sigma
+            xi = {name: each[trial] for name, each in noise.items()}
+            moved = {name: params[name] + self.config.sigma * own for name, own in xi.items()}
+            slope = (net.mean_loss(params | moved, batch.x, batch.y) - clean) / self.config.sigma
             total = {name: tensor + slope * xi[name] for name, tensor in total.items()}
         return Update(
             grads={name: tensor / self.config.trials for name, tensor in total.items()},

@@ -139,3 +139,13 @@ def test_images_are_controlled_alike(seed: int) -> None:
     error = torch.softmax(net.output(params, batch.x), 1) - batch.y
     assert rel(grads["5.bias"], error.mean(0) / 1.25) <= 1e-12
     assert not grads["1.weight"].any() and not grads["3.weight"].any()
+
+
+def test_feedback_weights_start_at_the_product_of_those_above() -> None:
+    net = make_network((9, 12, 7, 4), "tanh", "cross_entropy")
+    params = random_params(net, 0)
+    aux = get_rule(NAME).init_state(net, params, Stream(0)).aux
+    assert rel(aux["2.feedback"], params["3.weight"].T) <= 1e-14
+    assert rel(aux["1.feedback"], (params["3.weight"] @ params["2.weight"]).T) <= 1e-14
+    random = get_rule(NAME, start="random").init_state(net, params, Stream(0)).aux
+    assert {k: v.shape for k, v in random.items()} == {k: v.shape for k, v in aux.items()}

@@ -201,3 +201,14 @@ def test_a_loss_that_says_nothing_of_each_example_is_asked_one_by_one() -> None:
 def test_decorrelation_reads_vectors() -> None:
     reason = get_rule(NODE, decorrelation=0.01).supports(make_convolutional())
     assert "layer 1 reads images" in (reason or "")
+
+
+def test_masks_of_dropout_are_no_parameters_to_learn() -> None:
+    """What `params` holds beside the net's own is neither perturbed nor given a gradient."""
+    net = make_network((6, 5, 3), "tanh", "mse")
+    params, batch = random_params(net, 0), random_batch(net, 4, 0)
+    rule, xi = get_rule(WEIGHT, sigma=1e-3), drawn(WEIGHT, net, 4, 0)
+    more = params | {"1.mask": torch.ones(4, 5, dtype=torch.float64)}
+    alone, beside = (rule.update(net, p, State({}, {}), batch, xi).grads for p in (params, more))
+    assert alone.keys() == beside.keys() == params.keys()
+    assert all(torch.equal(alone[name], beside[name]) for name in params)
