@@ -12,13 +12,13 @@ from .api.training import run as run
 from .api.training import tune as tune
 from .errors import BioplausError as BioplausError
 from .errors import DataError as DataError
+from .learning.layered_rule import ForwardPass as ForwardPass
+from .learning.layered_rule import LayeredRule as LayeredRule
 from .learning.optimizers import OptimizerSpec as OptimizerSpec
 from .learning.profile import Citation as Citation
 from .learning.profile import Plausibility as Plausibility
 from .learning.profile import Published as Published
 from .learning.rule import Batch as Batch
-from .learning.rule import ForwardPass as ForwardPass
-from .learning.rule import LayeredRule as LayeredRule
 from .learning.rule import LearningRule as LearningRule
 from .learning.rule import NoiseSpec as NoiseSpec
 from .learning.rule import RuleConfig as RuleConfig

@@ -16,9 +16,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import Transport
 from bioplaus.network.layer import Params

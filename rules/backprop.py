@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.rule import RuleConfig
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 
 from .published import akrout, biotorch

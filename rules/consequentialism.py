@@ -26,17 +26,10 @@ from pydantic import Field
 from torch import Tensor
 
 from bioplaus.errors import ConfigError
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import (
-    AuxOptimizer,
-    Batch,
-    ForwardPass,
-    LayeredRule,
-    NoiseSpec,
-    RuleConfig,
-    State,
-)
+from bioplaus.learning.rule import AuxOptimizer, Batch, NoiseSpec, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, State
+from bioplaus.learning.rule import State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, State
+from bioplaus.learning.rule import State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.layer import Params

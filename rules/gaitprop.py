@@ -31,9 +31,10 @@ from typing import Literal, Self
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, ForwardPass, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import Transport, adjoint_transport, backward_sweep
 from bioplaus.network.layer import Params

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import Batch, ForwardPass, LearningRule, RuleConfig, State, Update
+from bioplaus.learning.rule import Batch, LearningRule, RuleConfig, State, Update
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network

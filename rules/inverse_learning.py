@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bioplaus.learning.rule import ForwardPass
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.network.activations import Identity
 from bioplaus.network.layer import Layer, LayerTrace, Params
 from bioplaus.network.network import Network

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from bioplaus.learning.rule import ForwardPass
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.learning.sweep import Transport
 from bioplaus.network.layer import Init, Layer, Params, Solver
 from bioplaus.network.network import Network

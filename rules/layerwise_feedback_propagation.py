@@ -16,9 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
-from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.rule import RuleConfig
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.layer import LayerTrace, Params
 from bioplaus.network.network import Network

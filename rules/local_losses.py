@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, RuleConfig, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

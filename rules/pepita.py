@@ -7,8 +7,9 @@ import math
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network, Trace

@@ -22,8 +22,9 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.rule import RuleConfig
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Trace
@@ -76,6 +77,7 @@ class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
 
     name = "predictive-coding"
     version = 2
+    relaxes = True
     Config = PredictiveCodingConfig
     citation = Citation(
         authors="Whittington and Bogacz",
@@ -165,6 +167,7 @@ class PredictiveCodingFixed(PredictiveCoding):
     """Predictive coding with fixed predictions: errors relax to backprop's, layer by layer."""
 
     name = "predictive-coding-fixed"
+    relaxes = False  # predictions are those of the forward pass
     Config = PredictiveCodingFixedConfig
     preset_of = PredictiveCoding.name
     citation = Citation(

@@ -16,7 +16,8 @@ from typing import NamedTuple, Self, cast
 import torch
 from torch import Tensor
 
-from bioplaus.learning.rule import C, ForwardPass, LayeredRule
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
+from bioplaus.learning.rule import C
 from bioplaus.network.layer import Solver
 from bioplaus.numerics import refinement
 from bioplaus.numerics.refinement import (

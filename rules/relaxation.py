@@ -26,8 +26,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.learning.profile import Plausibility
-from bioplaus.learning.rule import ForwardPass, State
+from bioplaus.learning.rule import State
 from bioplaus.learning.sweep import Transport, adjoint_transport
 from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network, Trace

@@ -21,9 +21,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import Transport
 from bioplaus.network.layer import Params
@@ -79,6 +80,7 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
 
     name = "relaxed-predictive-coding"
     version = 2
+    relaxes = True
     Config = RelaxedPredictiveCodingConfig
     citation = Citation(
         authors="Millidge, Tschantz, Seth and Buckley",

@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, NoiseSpec, RuleConfig, State
+from bioplaus.learning.rule import NoiseSpec, RuleConfig, State
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network

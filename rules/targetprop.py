@@ -25,15 +25,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import (
-    AuxOptimizer,
-    ForwardPass,
-    NoiseSpec,
-    RuleConfig,
-    State,
-)
+from bioplaus.learning.rule import AuxOptimizer, NoiseSpec, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport
 from bioplaus.network.layer import Params

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, NoiseSpec, State
+from bioplaus.learning.rule import NoiseSpec, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.layer import Params

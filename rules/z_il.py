@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import ForwardPass, LayeredRule, RuleConfig
+from bioplaus.learning.rule import RuleConfig
 
 from .relaxation import (
     energy_target,

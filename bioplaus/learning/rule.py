@@ -24,8 +24,8 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
 from bioplaus.network.layer import Params, Shape
-from bioplaus.network.network import Network, Trace
-from bioplaus.network.shapes import Below, Outputs, Targets
+from bioplaus.network.network import Network
+from bioplaus.network.shapes import Below, Targets
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.blame import blaming
 
@@ -124,6 +124,9 @@ class LearningRule(ABC, Generic[C]):
     mixes_examples: ClassVar[bool] = False
     """Whether it can train layers in which the examples of a batch depend on each other: batch
     normalisation. So it is where errors come down by the layers' `adjoint` alone."""
+    relaxes: ClassVar[bool] = False
+    """Whether its activities leave those of the forward pass: then what an update depends on
+    cannot be measured from one batch, and its profile is declared alone."""
     published: ClassVar[tuple[Published, ...]] = ()
     """Results from the literature, each checked at its source."""
 
@@ -255,89 +258,3 @@ class LearningRule(ABC, Generic[C]):
     ) -> Tensor | None:
         """`objective`, for a rule whose objective depends on its state or on the step's noise."""
         return self.objective(net, params, batch)
-
-
-class ForwardPass(NamedTuple):
-    """One batch's way up through one network: all that a layered rule works from."""
-
-    net: Network
-    params: Params
-    state: State
-    batch: Batch
-    trace: Trace
-    error: Outputs
-    """e_L, the gradient of each example's loss at the output h_L, (N, n_L)."""
-    noise: Params
-    shared: Any = None
-    """What `LayeredRule.shared` made of the rest."""
-
-
-class LayeredRule(LearningRule[C]):
-    """Rules that differ from backprop only in the post-synaptic vectors d_l.
-
-    Every layer learns from the batch means of d_l h_{l-1}^T and d_l. They are in gradient
-    sign, as torch has it: an optimizer subtracts them. Papers that write W += eta d h^T mean -d.
-
-    Example:
-
-        >>> from bioplaus import LayeredRule, Plausibility, RuleConfig
-        >>> from bioplaus import adjoint_transport, backward_sweep
-        >>> class MyBackprop(LayeredRule[RuleConfig]):
-        ...     name = "my-backprop"
-        ...     plausibility = Plausibility(
-        ...         weight_transport="transpose", phases="one backward pass",
-        ...         update_locking=True, backward_locking=True, local=False,
-        ...         needs_derivative="transport", signed_errors="yes",
-        ...     )
-        ...
-        ...     def deltas(self, fwd):
-        ...         return backward_sweep(fwd, adjoint_transport(fwd, fwd.params))
-        >>> MyBackprop.configured().plausibility.weight_transport
-        'transpose'
-    """
-
-    @abstractmethod
-    def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        """d_1 .. d_L for each example; d_l has the shape of layer l's pre-activation."""
-
-    def shared(self, fwd: ForwardPass) -> Any:
-        """Work that several of the hooks below need; they find it as `fwd.shared`."""
-        return None
-
-    def weight_grads(self, fwd: ForwardPass, deltas: list[Tensor]) -> Params:
-        """The gradients from the deltas, by default the batch means of d_l h_{l-1}^T and d_l."""
-        return fwd.net.weight_grads(fwd.trace, deltas)
-
-    def penalty(self, fwd: ForwardPass) -> Params:
-        """Gradient of the rule's own regulariser; {} for none."""
-        return {}
-
-    def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
-        """Gradients of `state.aux`, for rules that learn auxiliary parameters."""
-        return {}
-
-    def next_memory(self, fwd: ForwardPass) -> Params:
-        """The next `state.memory`, for rules whose memory changes."""
-        return fwd.state.memory
-
-    def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
-        """Scalars to record beside the loss."""
-        return {}
-
-    def update(
-        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
-    ) -> Update:
-        trace = net.forward(params, batch.x)
-        output = trace[-1].output
-        error = net.loss.error(output, batch.y)
-        fwd = ForwardPass(net, params, state, batch, trace, error, noise)
-        fwd = fwd._replace(shared=self.shared(fwd))
-        deltas = self.deltas(fwd)
-        grads = self.weight_grads(fwd, deltas)
-        return Update(
-            grads=grads,
-            penalty=self.penalty(fwd),
-            aux_grads=self.aux_grads(fwd, deltas, grads),
-            memory=self.next_memory(fwd),
-            metrics={"loss": net.loss.value(output, batch.y), **self.metrics(fwd, deltas)},
-        )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from bioplaus.learning.rule import ForwardPass
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.network.layer import Params
 
 Transport = Callable[[int, Tensor], Tensor]

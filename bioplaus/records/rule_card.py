@@ -7,9 +7,9 @@ from functools import lru_cache
 import torch
 
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layered_rule import LayeredRule
 from bioplaus.learning.profile_measurements import derivative_use, weight_transport
 from bioplaus.learning.profile_networks import ROUNDING, WIDE, setting
-from bioplaus.learning.rule import LayeredRule
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
 from bioplaus.records.schema import RuleCard
@@ -48,7 +48,7 @@ def tested(rule: Rule) -> dict[str, object]:
     changed would be felt by the forward pass too, and for one that suits none of the
     networks here.
     """
-    if not isinstance(rule, LayeredRule):
+    if rule.relaxes or not isinstance(rule, LayeredRule):
         return {}
     net = next((net for net in WIDE if rule.supports(net) is None), None)
     if net is None:

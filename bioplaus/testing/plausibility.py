@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layered_rule import LayeredRule
 from bioplaus.learning.profile_measurements import (
     DerivativeUse,
     derivative_use,
@@ -10,7 +11,6 @@ from bioplaus.learning.profile_measurements import (
 )
 from bioplaus.learning.profile_measurements import WeightTransport as Shown
 from bioplaus.learning.profile_networks import ROUNDING, WIDE, setting
-from bioplaus.learning.rule import LayeredRule
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import Case
@@ -23,7 +23,7 @@ SEEDS = range(10)
 
 def wide_network(rule: Rule) -> Network:
     """Where a rule's profile can be measured; Skip where it cannot."""
-    if not isinstance(rule, LayeredRule):
+    if rule.relaxes or not isinstance(rule, LayeredRule):
         raise Skip(
             "declared, not measured: the measurement needs a rule whose updates start from one "
             "forward pass, which a LayeredRule promises and a LearningRule does not"

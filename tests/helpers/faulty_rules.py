@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import Batch, ForwardPass, LayeredRule, RuleConfig, State, Update
+from bioplaus.learning.rule import Batch, RuleConfig, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.batching import NoiseSource, Rule, unstack
-from bioplaus.learning.rule import Batch, ForwardPass, State, Update
+from bioplaus.learning.layered_rule import ForwardPass
+from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

@@ -10,7 +10,8 @@ from beartype import beartype
 from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError, jaxtyped
 
-from bioplaus.learning.rule import Batch, ForwardPass, State
+from bioplaus.learning.layered_rule import ForwardPass
+from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Layer, LayerTrace
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

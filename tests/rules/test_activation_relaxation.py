@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bioplaus.learning.rule import LayeredRule, State
+from bioplaus.learning.layered_rule import LayeredRule
+from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

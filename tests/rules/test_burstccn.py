@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.batching import Rule
-from bioplaus.learning.rule import Batch, LayeredRule, State, Update
+from bioplaus.learning.layered_rule import LayeredRule
+from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError
+from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import Batch, ForwardPass, LayeredRule, RuleConfig, State
+from bioplaus.learning.rule import Batch, RuleConfig, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream

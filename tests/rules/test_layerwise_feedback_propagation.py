@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bioplaus.learning.rule import Batch, LayeredRule
+from bioplaus.learning.layered_rule import LayeredRule
+from bioplaus.learning.rule import Batch
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from tests.helpers.networks import (

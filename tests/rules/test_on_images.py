@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bioplaus.learning.rule import Batch, ForwardPass, State
+from bioplaus.learning.layered_rule import ForwardPass
+from bioplaus.learning.rule import Batch, State
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.activations import LeakyRelu, Tanh
 from bioplaus.network.conv import Conv2d

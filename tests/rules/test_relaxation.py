@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bioplaus.experiments.experiment import plan
-from bioplaus.learning.rule import ForwardPass
+from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.rules.relaxation import energy_target, predictions, sweep
 from tests.helpers.networks import (

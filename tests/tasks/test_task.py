@@ -12,6 +12,7 @@ from bioplaus import tasks
 from bioplaus.errors import BioplausError, ConfigError, DataError, UnknownNameError
 from bioplaus.plugins import registry
 from bioplaus.tasks.dataset import Split
+from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.task import read_task
 
 SQUARE = ["mnist-square", "fashion-mnist-square", "kmnist-square"]
@@ -27,7 +28,7 @@ def test_every_task_is_valid_and_builds_its_network(name: str) -> None:
     task = read_task(name)
     assert task.name == name
     assert task.description
-    assert task.build_network().classes == 10
+    assert task.build_network().classes == load_dataset(task.dataset).classes
 
 
 def test_digits_square_is_the_published_split_and_network() -> None:

@@ -9,7 +9,8 @@ import pytest
 from torch import Tensor
 
 from bioplaus.learning.batching import Rule
-from bioplaus.learning.rule import ForwardPass, Update
+from bioplaus.learning.layered_rule import ForwardPass
+from bioplaus.learning.rule import Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.tasks.task import read_task
