@@ -25,7 +25,7 @@ from bioplaus.rules.backprop import Backprop
 
 
 class Twin(Backprop):
-    name = "twin"
+    name = "verified"
 """
 
 
