@@ -149,7 +149,7 @@ ARGUMENTS: dict[str, Usage] = {
     "negative seed": (lambda: learner(seed=-1), "seed is a whole number from 0 up, not -1"),
     "rule as a number": (lambda: learner(rule=3), "a rule's class or a rule, not 3"),
     "rule misspelt": (lambda: learner(rule="back-prop"), "did you mean backprop"),
-    "half a rule": (lambda: learner(rule=Abstract), "class Abstract: it lacks plausibility, update"),
+    "half a rule": (lambda: learner(rule=Abstract), "Abstract: it lacks plausibility, update"),
     "a plugin file that is not there": (
         lambda: learner(rule="mine", plugin="nowhere.py"), r"plugin file nowhere\.py: No such"),
     "a model's class": (lambda: bioplaus.Learner(nn.Linear), r"an nn\.Sequential, not Linear"),
