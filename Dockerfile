@@ -6,7 +6,7 @@ COPY . .
 RUN pip install --no-cache-dir -e ".[data,report,tune]"
 
 # records are kept outside the image
-WORKDIR /work
-VOLUME /work
+WORKDIR /records
+VOLUME /records
 ENTRYPOINT ["bioplaus"]
 CMD ["run", "--rule", "gaitprop"]
