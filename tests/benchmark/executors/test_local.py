@@ -80,10 +80,10 @@ def test_closing_stops_what_runs() -> None:
 PARENT = """
 import sys
 sys.path.insert(0, {tests!r})
-from tests.helpers.jobs import Told
+from tests.helpers.jobs import Told, quiet
 from bioplaus.benchmark.executors.local import LocalExecutor
 if __name__ == "__main__":
-    LocalExecutor(1).submit(Told("hang"), print).result()
+    LocalExecutor(1).submit(Told("hang"), quiet).result()
 """
 
 

@@ -47,11 +47,10 @@ def cluster() -> Iterator[Any]:
 
 
 def test_jobs_run_on_nodes_and_failures_stay_theirs(cluster: Any) -> None:
-    seen: list[Progress] = []
     with nodes(cluster, 1), RayExecutor() as executor:
         assert (executor.slots, executor.device) == (1, "cpu")
         orders = ["work", "raise", "mistake", "fill the memory", "die"]
-        futures = [executor.submit(Told(what), seen.append) for what in orders]
+        futures = [executor.submit(Told(what), quiet) for what in orders]
         first, raised, mistaken, filled, died = futures
         pid, threads, argv = first.result(timeout=300)  # type: ignore[misc]
         assert pid != os.getpid() and threads == 1 and argv == sys.argv
@@ -66,17 +65,18 @@ def test_jobs_run_on_nodes_and_failures_stay_theirs(cluster: Any) -> None:
             filled.result(timeout=300)
         with pytest.raises(WorkerLost, match="told to die: its worker process died"):
             died.result(timeout=300)
-        executor.submit(Told("work"), seen.append).result(timeout=300)
-    assert seen and seen[0].steps == 2
+        executor.submit(Told("work"), quiet).result(timeout=300)
 
 
 def test_a_job_that_hangs_is_lost_and_the_next_one_runs(cluster: Any) -> None:
     """Silence counts from its first sign of life: the start of a worker may take longer."""
+    seen: list[Progress] = []
     with nodes(cluster, 1), RayExecutor(timeout=5.0) as executor:
-        hung, last = (executor.submit(Told(what), quiet) for what in ("hang", "work"))
+        hung, last = (executor.submit(Told(what), seen.append) for what in ("hang", "work"))
         with pytest.raises(WorkerLost, match="told to hang: no progress for 5 s"):
             hung.result(timeout=300)
         last.result(timeout=300)
+    assert seen and seen[0].steps == 2, "its progress was told while it hung"
 
 
 RULES = [
