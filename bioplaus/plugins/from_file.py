@@ -25,7 +25,6 @@ from bioplaus.plugins import registry
 from bioplaus.plugins.names import fault
 from bioplaus.plugins.old_imports import hint
 from bioplaus.system.blame import described
-from bioplaus.system.interruption import Terminated
 from bioplaus.system.paths import expanded
 
 
@@ -151,8 +150,6 @@ def _import(given: PluginFile, name: str) -> ModuleType:
     sys.path.insert(0, str(file.resolve().parent))  # its neighbours, as for a script
     try:
         spec.loader.exec_module(module)
-    except Terminated:
-        raise
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         del sys.modules[name]
         if not is_text(given.content):

@@ -22,7 +22,6 @@ from bioplaus.errors import PluginError, UnknownNameError, shown
 from bioplaus.plugins import names as naming
 from bioplaus.plugins.old_imports import hint
 from bioplaus.system.blame import described
-from bioplaus.system.interruption import Terminated
 
 GROUPS = {
     "rule": "bioplaus.rules",
@@ -62,8 +61,6 @@ class Plugin:
         entry = EntryPoint(self.name, self.target, GROUPS[self.kind])
         try:
             loaded = entry.load()
-        except Terminated:
-            raise
         except (Exception, SystemExit) as error:  # a stranger's module may raise anything
             raise PluginError(
                 f"{self.title} does not load: {described(error)} (in {self.target})"
@@ -94,8 +91,6 @@ class Plugin:
             if source is None:
                 return f"(broken: no module {module})"
             tree = ast.parse(source)
-        except Terminated:
-            raise
         except (Exception, SystemExit) as error:  # finding a module imports its packages
             return f"(broken: {described(error)})"
         named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == attribute]
@@ -241,8 +236,6 @@ def _note_source(module: str) -> str | None:
     if module not in _NOTED:
         try:
             source = _source_of(module)
-        except Terminated:
-            raise
         except (Exception, SystemExit):  # finding a module imports its packages
             source = None
         _NOTED[module] = None if source is None else sha256(source).hexdigest()

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bioplaus.errors import BioplausError, PluginError, shown, validation_message
-from bioplaus.system.interruption import Terminated
 
 _CORE = str(Path(__file__).resolve().parents[1]) + os.sep
 _PLUGINS = ("rules", "datasets", "reports", "loggers")
@@ -30,8 +29,6 @@ def blaming(whose: str, plugin: object = None) -> Iterator[None]:
     try:
         yield
     except BioplausError:
-        raise
-    except Terminated:
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         if os.environ.get("BIOPLAUS_TRACEBACK"):

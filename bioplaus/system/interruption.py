@@ -18,11 +18,13 @@ _PATIENCE_SECONDS = 3.0
 """For the step at hand to end; what it was doing is lost otherwise, as with any Ctrl-C."""
 
 
-class Terminated(SystemExit):
-    """SIGTERM: the process ends with the conventional status."""
+class Terminated(BaseException):
+    """SIGTERM: whoever said `handled` ends the process with the conventional status, `code`.
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    No SystemExit, which is taken for a plugin's fault where a plugin raises it.
+    """
+
+    code = 128 + signal.SIGTERM
 
 
 class Interruption:

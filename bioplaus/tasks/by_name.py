@@ -10,7 +10,6 @@ from typing import Any
 from bioplaus.errors import ConfigError, PluginError, shown
 from bioplaus.plugins import registry
 from bioplaus.system.blame import described
-from bioplaus.system.interruption import Terminated
 from bioplaus.system.toml_files import decoded, parse_toml
 
 DEFAULT = "digits-square"
@@ -32,8 +31,6 @@ def text(name: str) -> str:
     try:
         file: Traversable = resources.files(plugin.target) / f"{name}.toml"
         return decoded(file.read_bytes())
-    except Terminated:
-        raise
     except (Exception, SystemExit) as error:  # finding the file imports a stranger's package
         raise PluginError(
             f"{plugin.title} does not load: {plugin.target} holds no readable {name}.toml "

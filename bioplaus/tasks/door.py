@@ -9,7 +9,6 @@ from typing import Any
 from bioplaus.errors import BioplausError, DataError, PluginError, shown
 from bioplaus.plugins import registry
 from bioplaus.system.blame import blaming, described, files_of
-from bioplaus.system.interruption import Terminated
 from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
 
 
@@ -66,8 +65,6 @@ def load_split(dataset: Dataset, which: SplitName) -> Split:
     except InvalidExamples as error:
         raise DataError(f"{title}: {error}") from None
     except BioplausError:
-        raise
-    except Terminated:
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         raise DataError(

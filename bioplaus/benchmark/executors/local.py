@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from bioplaus.benchmark.executor import (
     room_here,
 )
 from bioplaus.benchmark.executors.work import News, outcome, use_one_thread
-from bioplaus.system.interruption import handled, obey_if_requested
+from bioplaus.system.interruption import Terminated, handled, obey_if_requested
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
@@ -162,9 +163,12 @@ def _serve(pipe: Connection) -> None:
     """The worker's life: one job after the other, until the pipe or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    with handled(signal.SIGTERM):
-        use_one_thread()
-        _work(pipe)
+    try:
+        with handled(signal.SIGTERM):
+            use_one_thread()
+            _work(pipe)
+    except Terminated as termination:
+        sys.exit(termination.code)
 
 
 def _work(pipe: Connection) -> None:
