@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import platformdirs
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 Compiled = Callable[..., Sequence[Tensor]]
 
@@ -31,30 +32,55 @@ def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
     from torch._inductor import config, standalone_compile
 
     kept = folder / _name(graph, tensors)
+    lifted, constants = _without_constants(graph)
+
+    def bound(compiled: Compiled) -> Compiled:
+        return (lambda *given: compiled(*given, *constants)) if constants else compiled
+
     with _quiet():
         if kept.is_file():
             # somebody else's torch, or half a file: compiled anew
             with contextlib.suppress(Exception):
                 from torch._inductor import CompiledArtifact  # type: ignore[attr-defined]
 
-                loaded: Compiled = CompiledArtifact.load(path=str(kept), format="binary")
-                return loaded
+                return bound(CompiledArtifact.load(path=str(kept), format="binary"))
         # one kernel after the other: a pool of compilers takes longer to start than it saves
         with config.patch(compile_threads=1):
             # shapes as they are: without them inductor takes nothing into its cache
             compiled = standalone_compile(
-                graph, list(tensors), dynamic_shapes="from_example_inputs"
+                lifted, [*tensors, *constants], dynamic_shapes="from_example_inputs"
             )
         # what cannot be kept can be used all the same
         with contextlib.suppress(RuntimeError, OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
             compiled.save(path=str(kept), format="binary")
-    return compiled
+    return bound(compiled)
 
 
 def is_kept(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
     """Whether this machine has compiled that graph before."""
     return (_folder() / _name(graph, tensors)).is_file()
+
+
+def _without_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """The graph with its constant tensors, a noise's keys say, as further inputs, and them.
+
+    What inductor reads back from disk expects constants and does not have them (torch 2.14).
+    """
+    lifted = copy.deepcopy(graph.graph)
+    constants: list[Tensor] = []
+    places: dict[str, Node] = {}
+    last = [node for node in lifted.nodes if node.op == "placeholder"][-1]
+    for node in [node for node in lifted.nodes if node.op == "get_attr"]:
+        name = str(node.target)
+        if name not in places:
+            with lifted.inserting_after(last):
+                last = places[name] = lifted.placeholder(f"constant{len(constants)}")
+            constants.append(getattr(graph, name))
+        node.replace_all_uses_with(places[name])
+        lifted.erase_node(node)
+    # a module that holds nothing: what one holds is taken for an input, used or not
+    return GraphModule(torch.nn.Module(), lifted), constants
 
 
 def _folder() -> Path:
@@ -84,7 +110,7 @@ def _name(graph: GraphModule, tensors: Sequence[Tensor]) -> str:
         ),
     ]
     digest = hashlib.sha256("\n".join(map(str, content)).encode()).hexdigest()
-    return f"bioplaus-{digest[:32]}.bin"
+    return f"bioplaus-2-{digest[:32]}.bin"
 
 
 def _constant(graph: GraphModule, name: str) -> str:

@@ -50,3 +50,22 @@ def test_a_damaged_file_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.Mon
     kept.write_bytes(b"nothing of the kind")
     assert torch.equal(compile_graph(graph, tensors)(*tensors)[0], first)
     assert kept.read_bytes() != b"nothing of the kind"
+
+
+def test_a_graph_with_constants_is_read_back_and_does_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A noise's keys are tensors in the graph; used twice, they are one."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    keys, scale = torch.tensor([3, 5]), torch.tensor([0.5, 2.0])
+
+    def keyed(x: Tensor) -> Traceable:
+        return [x * keys + scale, (x + keys).sum()], ()
+
+    x = torch.arange(2.0)
+    graph, _ = trace(keyed, [x])
+    assert any(node.op == "get_attr" for node in graph.graph.nodes), "constants are in the graph"
+    for _ in range(2):  # compiled, and read from disk
+        product, total = compile_graph(graph, [x])(x)
+        assert product.tolist() == [0.5, 7.0] and total == 9.0
+    assert len(list(tmp_path.glob("bioplaus-*.bin"))) == 1
