@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from bioplaus import tasks
 from bioplaus.analysis.ledger import Claim, Finding, judge, read_ledger
 from bioplaus.cli import main
 from bioplaus.plugins import registry
@@ -94,6 +95,12 @@ def test_every_rule_has_a_claim_or_none_was_found() -> None:
     assert not named & set(without)
     assert set(registry.names("rule")) <= named | set(without)
     assert all(claim.source and claim.identifier for claim in claims)
+
+
+def test_a_claim_that_names_a_task_could_be_tested_here() -> None:
+    for claim in read_ledger()[0]:
+        if claim.task is not None:
+            assert claim.task in tasks.names() and claim.rule in registry.names("rule"), claim.says
 
 
 def test_the_command_says_what_would_decide_a_claim(tmp_path: object) -> None:
