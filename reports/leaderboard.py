@@ -63,7 +63,8 @@ COLUMNS = [
            out=("published",)),
     Column("Settings", "who chose them: the trials of a tuning, defaults, or by hand",
            number=False, out=("tuning",)),
-    Column("Again", "the command for this row", number=False, out=("command",)),
+    Column("Again", "the command for this row, and how many of its seeds somebody ran again with "
+           "the same result (bioplaus verify)", number=False, out=("command", "reproduced")),
 ]  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def _board_line(
         percent(_mean_validation(cell)),
         _published(cell, board.task),
         _tuned(cell),
-        TableCell("command", kind="command", link=anchor(cell), out=(command(cell),)),
+        _again(cell),
     ]  # fmt: skip
 
 
@@ -209,6 +210,13 @@ def _tuned(cell: Cell) -> TableCell:
         return TableCell(cell.origin)
     return TableCell("tuned", title=budget(cell.tuning), link=tuning_anchor(cell.tuning),
                      out=(budget(cell.tuning),))  # fmt: skip
+
+
+def _again(cell: Cell) -> TableCell:
+    done = len(cell.reproduced)
+    note = f"reproduced: {done} of {len(cell.records)}" if done else ""
+    return TableCell("command", note=note, title=printable("; ".join(sorted(set(cell.reproduced)))),
+                     kind="command", link=anchor(cell), out=(command(cell), done))  # fmt: skip
 
 
 def budget(tuning: Tuning) -> str:

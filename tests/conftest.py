@@ -21,6 +21,13 @@ pytest_plugins = ["pytester"]
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Code that another worker compiles meanwhile must not come into the second of two runs
+    that a test compares: what is kept, `--compile auto` takes."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """The file of a task that trains in a blink."""

@@ -34,6 +34,8 @@ class Cell:
     """How its configuration was chosen, where it was tuned."""
     source: str | None = None
     """Checksum of the rule's source, as its records have it."""
+    reproduced: tuple[str, ...] = ()
+    """How well, and when, for each of its records that somebody ran again and got."""
 
     @property
     def name(self) -> str:
@@ -147,6 +149,7 @@ def cells(results: ResultSet) -> list[Cell]:
     tunings: dict[tuple[str, str, str], dict[TuningBudget, Tuning]] = defaultdict(dict)
     for tuning in sorted(results.tunings, key=lambda t: t.key):
         tunings[tuning.task, tuning.rule, tuning.cell].setdefault(tuning.budget, tuning)
+    again = results.reproduced
     by_cell: dict[tuple[str, str, str, str], dict[int, Record]] = defaultdict(dict)
     for record in results.records:
         seeds = by_cell[record.task, record.rule, record.cell, _source(record) or ""]
@@ -155,7 +158,8 @@ def cells(results: ResultSet) -> list[Cell]:
             seeds[record.seed] = record
     return [
         Cell(task, rule, min(r.label for r in seeds.values()), cell,
-             tuple(seeds[s] for s in sorted(seeds)), tuning, source or None)
+             tuple(seeds[s] for s in sorted(seeds)), tuning, source or None,
+             tuple(again[r.key] for r in seeds.values() if r.key in again))
         for (task, rule, cell, source), seeds in sorted(by_cell.items())
         for tuning in tunings.get((task, rule, cell), {}).values() or [None]
     ]  # fmt: skip

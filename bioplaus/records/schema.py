@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
@@ -239,6 +239,9 @@ class ResultSet:
     """Cells that raised and have not succeeded since."""
     doubts: Sequence[str] = ()
     """What looks wrong in the records, seen together, one line each."""
+    reproduced: Mapping[str, str] = field(default_factory=dict)
+    """By the key of a record: how well it was reproduced, and when, as `verification.json` beside
+    the records says of exactly that file."""
 
 
 def digest(content: Mapping[str, Any]) -> str:

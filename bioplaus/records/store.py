@@ -29,6 +29,7 @@ from bioplaus.records.schema import (
     digest,
     seed_key,
 )
+from bioplaus.records.verification import FILE, read_verification
 from bioplaus.system.atomic_files import create, write_atomically
 from bioplaus.system.claims import CLAIM, Claims
 from bioplaus.system.gc_pause import collection_paused
@@ -180,7 +181,11 @@ class Store:
             found = (*mixed, *doubts(records))
         damaged = [i for i in items if isinstance(i, str)]
         open_.sort(key=lambda f: (f.task, f.rule))
-        return ResultSet(shown_apart, tunings, damaged, open_, found)
+        try:
+            reproduced = read_verification(self.folder / FILE).reproduced_in(self.folder)
+        except RecordError as error:
+            damaged, reproduced = [*damaged, str(error)], {}
+        return ResultSet(shown_apart, tunings, damaged, open_, found, reproduced)
 
     def read(self, path: Path) -> Record | Tuning | FailureRecord:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""

@@ -53,6 +53,11 @@ class Verification(BaseModel):
         good = ("to the last bit", "within the tolerance")
         return next((f for f in self.files if f.sha256 == checksum and f.result in good), None)
 
+    def reproduced_in(self, folder: Path) -> dict[str, str]:
+        """By key, how well and on what day, of the files that are there as they were."""
+        there = {f.key: (f, self.reproduced(folder / f.file)) for f in self.files}
+        return {k: f"{f.result}, {f.date[:10]}" for k, (f, same) in there.items() if same == f}
+
 
 def checksum_of(path: Path) -> str:
     """SHA-256 of a file."""

@@ -104,6 +104,8 @@ class SeedRecords:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        if measured := trainer.stepper.measurements:
+            origin["measurements"] = measured[0].how
         if trainer.resumed_at:
             origin["resumed_at_steps"] = trainer.resumed_at
         if trainer.notes:

@@ -23,6 +23,7 @@ from bioplaus.system.device import resolve_device
 from bioplaus.tasks.task import Task, TaskData, read_task
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import Observer, train_groups
+from bioplaus.training.stepper import Compile
 
 ROUNDING = {"fp32": 1e-2, "tf32": 1e-2, "fp64": 1e-9}
 """How far the first epoch's loss may be off, relative, where only rounding differs. Rounding is
@@ -32,7 +33,9 @@ nothing but rounding: 3.1e-3 was measured in fp32, with other matrix kernels (do
 STANDARD_ERRORS = 4.0
 """How far the accuracy after the last epoch may be off, in standard errors of the difference of
 two accuracies on that many test examples: by then rounding has made it another run."""
-SAME_FOR_BITS = ("device", "device_type", "threads", "seeds_together", "execution")
+SAME_FOR_BITS = (
+    "device", "device_type", "threads", "seeds_together", "execution", "measurements"
+)  # fmt: skip
 """Provenance that must agree before all bits are expected to."""
 
 
@@ -118,8 +121,8 @@ def verify_together(
         raise RecordError(f"seed {lacking[0]} is not among those that it says trained together")
     origin = record.provenance
     device = resolve_device(str(origin.get("device_type", "cpu")))
-    compiled = origin.get("execution") == "compiled"
-    execution = Execution(device, "on" if compiled else "off", len(group))
+    steps, measured = (_compile(origin.get(n)) for n in ("execution", "measurements"))
+    execution = Execution(device, steps or "off", len(group), measured=measured)
     before = torch.get_num_threads()
     threads = origin.get("threads")
     torch.set_num_threads(threads if type(threads) is int and 0 < threads < 1024 else before)
@@ -186,7 +189,9 @@ def conditions(record: Record, again: Record) -> list[str]:
     old, new = record.provenance, again.provenance
     pairs = [(name, old.get(name), new.get(name)) for name in SAME_FOR_BITS]
     pairs.append(("torch", _torch(old), _torch(new)))
-    return [f"{name} was {a}, is {b}" for name, a, b in pairs if a != b]
+    # records from before evaluations were programs do not say how those ran
+    silent = "measurements", None
+    return [f"{n} was {a}, is {b}" for n, a, b in pairs if a != b and (n, a) != silent]
 
 
 def different_bits(record: Record, again: Record) -> list[str]:
@@ -224,6 +229,11 @@ def accuracy_tolerance(accuracy: float, examples: int) -> float:
     """So many standard errors of a difference of two such accuracies, at least two examples."""
     spread = math.sqrt(2 * accuracy * (1 - accuracy) / examples)
     return max(STANDARD_ERRORS * spread, 2 / examples)
+
+
+def _compile(how: object) -> Compile | None:
+    """What makes programs run as a record says that its own ran; None where it does not say."""
+    return None if how is None else "on" if how == "compiled" else "off"
 
 
 def _torch(origin: dict[str, Any]) -> object:

@@ -26,6 +26,8 @@ class Execution:
     """Seeds that train together at most; None for as many as the memory holds."""
     checkpoints: Path | None = None
     """A folder for what a stopped training goes on from; None for no checkpoints."""
+    measured: Compile | None = None
+    """Whether evaluation and probe are compiled; None as steps are."""
 
     def checkpoints_of(
         self,
@@ -45,7 +47,7 @@ class Execution:
         identity = {
             "configurations": [experiment.configuration(data) for experiment in experiments],
             "provenance": origin | {"command": 0},
-            "compile": self.compile,
+            "compile": (self.compile, self.measured) if self.measured else self.compile,
             "first": first,
             "rule": [registry.find("rule", e.rule.name).origin() for e in experiments],
             "evaluated": sorted(data.sizes()),

@@ -105,6 +105,7 @@ def _trainer(
         execution.compile,
         each=group,
         probe=probe,
+        measured=execution.measured,
     )
 
 

@@ -26,7 +26,7 @@ from bioplaus.training.operation_count import Work, count, dispatch_saving
 from bioplaus.training.replicas import Replicas
 from bioplaus.training.step_drivers import Direct, Driver, InPlace
 from bioplaus.training.step_function import step_function
-from bioplaus.training.traced_step import Function, Program, Untraced, Worth
+from bioplaus.training.traced_step import Function, Program, Untraced
 
 Compile = Literal["auto", "on", "off"]
 """Whether steps are compiled: where it is likely to repay its time, always, or never."""
@@ -48,8 +48,10 @@ class Stepper:
         seeds: Sequence[int],
         compile: Compile = "off",
         each: Sequence[Replica] = (),
+        measured: Compile | None = None,
     ) -> None:
-        """each: where replicas differ in more than the seed, what each of them is."""
+        """each: where replicas differ in more than the seed, what each of them is. measured:
+        whether what runs once an epoch is compiled; None as steps are."""
         self.rule, self.net, self.seeds = rule, net, tuple(seeds)
         dtype, device = train.x.dtype, train.x.device
         self._examples = Split(train.x, F.one_hot(train.y, net.classes).to(dtype))
@@ -59,9 +61,9 @@ class Stepper:
             for name, values in (differing_options(each) if each else {}).items()
         }
         self.noise = NoiseSource(rule.noise(net, budget.batch_size), seeds, dtype, device)
-        self._compile = compile
-        self._epochs = budget.epochs
-        self._steps = budget.epochs * (len(train) // budget.batch_size)
+        steps = budget.epochs * (len(train) // budget.batch_size)
+        self._of_steps = Decision(compile, steps)
+        self._of_measurements = Decision(measured or compile, budget.epochs)
         self._programs: dict[Rule, Program] = {}
         self._untraced = Untraced(
             f"`variant` or `adapted` has returned more than {MOST_VARIANTS} objects; make each "
@@ -69,9 +71,6 @@ class Stepper:
         )
         self.measurements: list[Program] = []
         """Programs that run once an epoch."""
-        self._steps_compiled: bool | None = None
-        self._measured_compiled: bool | None = None
-        """What was decided before a resume."""
         self._work_before = Work()
         self._driver: Driver = (
             InPlace(self._replicas, self._examples, capture=compile != "off")
@@ -94,9 +93,7 @@ class Stepper:
         """The rule's step as a program, traced once; beyond `MOST_VARIANTS` of them, one that
         traces and keeps nothing: a rule that makes a new object for each step ends there."""
         if rule not in self._programs and len(self._programs) < MOST_VARIANTS:
-            self._programs[rule] = Program(
-                self._function(rule), self._worth(self._steps, self._steps_compiled)
-            )
+            self._programs[rule] = Program(self._function(rule), self._of_steps)
         if rule in self._programs:
             return self._programs[rule]
         return self._untraced.of(self._function(rule))
@@ -118,7 +115,7 @@ class Stepper:
 
     def measurement(self, function: Function) -> Program:
         """A program that runs once an epoch, compiled where that repays itself."""
-        program = Program(function, self._worth(self._epochs, self._measured_compiled))
+        program = Program(function, self._of_measurements)
         self.measurements.append(program)
         return program
 
@@ -155,8 +152,8 @@ class Stepper:
         """All that the next step depends on, and the work so far; shares storage with it."""
         work = self.work
         numbers = [-1 if n is None else n for n in (work.flops, work.steps, work.peak_bytes)]
-        how = [_any_compiled(self.programs), _any_compiled(self.measurements)]
-        decided = {"work": torch.tensor(numbers), "compiled": torch.tensor(how)}
+        taken = [int(self._of_steps), int(self._of_measurements)]
+        decided = {"work": torch.tensor(numbers), "compiled": torch.tensor(taken)}
         return {**decided, **self._replicas.snapshot()}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
@@ -164,7 +161,10 @@ class Stepper:
         decided = ("work", "compiled")
         self._replicas.restore({name: t for name, t in snapshot.items() if name not in decided})
         # what is kept on this machine may have changed since, and with it the last bits
-        self._steps_compiled, self._measured_compiled = snapshot["compiled"].tolist()
+        for decision, taken in zip(
+            (self._of_steps, self._of_measurements), snapshot["compiled"].tolist(), strict=True
+        ):
+            decision.taken = None if taken < 0 else bool(taken)
         flops, steps, peak = snapshot["work"].tolist()
         self._work_before = Work(None if flops < 0 else flops, steps, None if peak < 0 else peak)
 
@@ -188,19 +188,28 @@ class Stepper:
         names = [list(part) for part in (self.params, *self.state)]
         return step_function(rule, self.net, options, self.noise, names)
 
-    def _worth(self, calls: int, decided: bool | None) -> Worth:
-        """Whether to compile what is called so often, decided before or not."""
 
-        def worth(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
-            if self._compile != "auto" or self._examples.x.device.type != "cpu":
-                return self._compile == "on"
-            if decided is not None:
-                return decided
-            saving = dispatch_saving(graph)
-            return calls * saving.seconds > saving.repaid_after or is_kept(graph, tensors)
+class Decision:
+    """Whether graphs are compiled: the first one decides for all that are called as often.
 
-        return worth
+    So a record tells in a word how its steps ran, and `verify` runs them the same way.
+    """
 
+    def __init__(self, compile: Compile, calls: int) -> None:
+        """calls: of each graph, in the whole training."""
+        self._compile, self._calls = compile, calls
+        self.taken: bool | None = None
 
-def _any_compiled(programs: Sequence[Program]) -> bool:
-    return any(program.how == "compiled" for program in programs)
+    def __call__(self, graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
+        if self.taken is None:
+            self.taken = self._take(graph, tensors)
+        return self.taken
+
+    def __int__(self) -> int:
+        return -1 if self.taken is None else int(self.taken)
+
+    def _take(self, graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
+        if self._compile != "auto" or tensors[0].device.type != "cpu":
+            return self._compile == "on"
+        saving = dispatch_saving(graph)
+        return self._calls * saving.seconds > saving.repaid_after or is_kept(graph, tensors)

@@ -64,13 +64,16 @@ class Trainer:
         compile: Compile = "off",
         each: Sequence[Replica] = (),
         probe: bool = True,
+        measured: Compile | None = None,
     ) -> None:
-        """each: as for a Stepper. probe: compare updates with gradients after every epoch."""
+        """each, measured: as for a Stepper. probe: compare updates with gradients each epoch."""
         self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
         self.device = splits.train.x.device
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        self.stepper = Stepper(rule.watched(), net, splits.train, budget, seeds, compile, each)
+        self.stepper = Stepper(
+            rule.watched(), net, splits.train, budget, seeds, compile, each, measured
+        )
         with torch.no_grad():  # what it gives is checked now, not after the first epoch
             batched_predict(rule, net)(self.params, self.state, splits.train.x[:2])
         self._accuracies = self._make_accuracies(rule, compile != "off")

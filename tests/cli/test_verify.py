@@ -71,6 +71,23 @@ def test_a_folder_and_what_is_written_on_it(mine: Path) -> None:
     assert found.reproduced(edited) is None, "another file by now"
 
 
+def test_the_board_shows_what_was_run_again(mine: Path) -> None:
+    assert "reproduced:" not in call("report", "--format", "html", "--results", mine).stdout
+    assert call("verify", *sorted(mine.glob("tiny/backprop/*/seed-0000.json"))).exit_code == 0
+    results = Store(mine).read_all()
+    again = {r.key for r in results.records if r.seed == 0}
+    assert results.reproduced.keys() == again, "each record that was named, and no other"
+    assert all(words.startswith("to the last bit, 20") for words in results.reproduced.values())
+    page = call("report", "--format", "html", "--results", mine).stdout
+    assert page.count("<small>reproduced: 1 of 2</small>") == 1, "the row that has a place"
+    first = next(iter(sorted(mine.glob("tiny/backprop/*/seed-0000.json"))))
+    first.write_text(first.read_text() + " ")
+    assert len(Store(mine).read_all().reproduced) == 1, "another file by now"
+    (mine / "verification.json").write_text("{")
+    broken = Store(mine).read_all()
+    assert not broken.reproduced and "verification.json" in broken.damaged[0]
+
+
 def test_the_documented_glob_with_two_configurations(mine: Path) -> None:
     files = sorted(mine.glob("tiny/backprop/*/seed-0000.json"))
     assert len(files) == 2

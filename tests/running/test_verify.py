@@ -12,9 +12,14 @@ from click.testing import CliRunner
 
 import bioplaus
 from bioplaus.cli import main
+from bioplaus.experiments.experiment import configure
 from bioplaus.plugins import registry
 from bioplaus.records.store import Store, read_record
+from bioplaus.running.run import run_experiments
 from bioplaus.running.verify import accuracy_tolerance, beyond_tolerance, different_bits, verify
+from bioplaus.tasks.task import read_task
+from bioplaus.training.execution import Execution
+from bioplaus.training.stepper import Compile
 from tests.helpers.records import make_record
 from tests.helpers.tiny import TINY
 
@@ -37,6 +42,24 @@ def test_a_record_reproduces_to_the_last_bit(trained: Path) -> None:
     verdict = verify(record)
     assert verdict.reproduces and verdict.exact and not verdict.reasons
     assert verdict.again.curves == record.curves and verdict.again.key == record.key
+
+
+@pytest.mark.parametrize("measured", ["on", "off"])
+def test_evaluations_run_as_the_record_says_that_they_did(
+    tmp_path: Path, measured: Compile
+) -> None:
+    """What this machine has compiled since, another run's evaluation say, changes nothing."""
+    (tmp_path / "tiny.toml").write_text(TINY)
+    experiment = configure("gaitprop", read_task(str(tmp_path / "tiny.toml")), {}, "fp32")
+    execution = Execution(torch.device("cpu"), "off", measured=measured)
+    done = run_experiments([experiment], [0, 1], Store(tmp_path), execution=execution)
+    for record in done.records:
+        how = {"on": "compiled", "off": "traced"}[measured]
+        assert record.provenance["measurements"] == how
+        assert record.provenance["execution"] == "traced"
+        verdict = verify(record)
+        assert verdict.reproduces and verdict.exact, verdict.reasons
+        assert verdict.again.provenance["measurements"] == how
 
 
 def test_alone_it_reproduces_within_the_tolerance(trained: Path) -> None:
