@@ -8,6 +8,10 @@ phase of inference that has to end before learning: at each of T steps, all at o
 
 The rule returns the sum of the T weight gradients along the way. One step of plain gradient
 descent with a learning rate equal to `rate` along it ends where the T small ones end.
+
+So a batch is T steps of gradient descent, and they diverge as such: where `rate` exceeds
+2 over the energy's curvature in the weights, the largest eigenvalue of <mu mu^T> (MSE and
+hidden layers). With larger inputs, or units without a bound, take a smaller rate.
 """
 
 from __future__ import annotations

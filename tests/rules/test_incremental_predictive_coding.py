@@ -63,3 +63,19 @@ def test_the_error_has_to_reach_the_first_layer() -> None:
     assert get_rule(NAME, steps=3).supports(net) is None
     params, batch = random_params(net, 0), random_batch(net, 8, 0)
     assert run_rule(NAME, net, params, batch, steps=3).grads["1.weight"].any()
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_the_weights_overshoot_where_the_rate_exceeds_2_over_the_curvature(scale: float) -> None:
+    """One linear layer, one example: each step leaves 1 - rate ||x||^2 of its error."""
+    net = make_network((9, 4), "identity", "mse", bias=False)
+    params, batch = random_params(net, 0), random_batch(net, 1, 0)
+    x = scale * batch.x / batch.x.norm()
+    rate, steps = 0.5, 3
+    options: dict[str, object] = {"rate": rate, "steps": steps}
+    (grad,) = run_rule(NAME, net, params, Batch(x, batch.y), **options).grads.values()
+    (start,) = params.values()
+    left = x @ (start - rate * grad).T - batch.y
+    shrunk = (1 - rate * scale**2) ** steps
+    assert rel(left, shrunk * (x @ start.T - batch.y)) <= 1e-10
+    assert (abs(shrunk) > 1) == (rate * scale**2 > 2)

@@ -134,12 +134,11 @@ def test_t_tp_5_l_drl_gradient_is_that_of_the_loss(
         inverse = net.at(state.aux, l - 1)
         dx, dy = 0.3 * noise[f"{l}.input"][0], 0.2 * noise[f"{l}.output"][0]
         expected = l_drl_gradient(net, params, l, trace[l - 2].output, inverse, dx, dy)
-        # V_l and c_l together: c_l's gradient is exactly 0
-        ours, theirs = (
-            torch.cat([part["weight"].flatten(), part["bias"]])
-            for part in (net.at(grads, l - 1), expected)
-        )
-        assert rel(ours, theirs) <= EXACT
+        ours = net.at(grads, l - 1)
+        assert rel(ours["weight"], expected["weight"]) <= EXACT
+        # c_l cancels, and rounding that is left of it would be all there is of its gradient
+        assert float(expected["bias"].norm()) <= EXACT * float(expected["weight"].norm())
+        assert not ours["bias"].any()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
