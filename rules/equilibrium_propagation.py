@@ -134,6 +134,12 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
                     f"layers {layers.start + 1} to {layers.stop} are one node with several layers "
                     "with weights, and each of its states belongs to one"
                 )
+        for l, layer in enumerate(net.layers, start=1):
+            if layer.branches:
+                return (
+                    f"layer {l} carries values past others or combines them (a residual block, a "
+                    "graph), and states have an energy on a chain alone"
+                )
         relaxing = relaxing_stages(net)
         if not relaxing:
             return "no layer has states to relax"

@@ -103,8 +103,11 @@ class ForwardForward(LearningRule[ForwardForwardConfig]):
             return "it needs hidden layers with weights, and a last one that reads them"
         if torch.Size(net.in_shape).numel() <= net.classes:
             return f"its input has no room for a label of {net.classes} units"
-        if any(layer.kind == "fork" for layer in net.layers):
-            return "residual blocks carry activity past the layers that normalise it"
+        if any(layer.branches for layer in net.layers):
+            return (
+                "residual blocks and graphs carry activity past the layers that normalise it, or "
+                "combine it behind them"
+            )
         return None
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:

@@ -25,7 +25,7 @@ from bioplaus.errors import ModelError
 from bioplaus.network.activations import Activation, Identity
 from bioplaus.network.layer import Init, Layer, Params, Residuals, Shape
 from bioplaus.network.network import Network, Trace
-from bioplaus.network.residual import Beside
+from bioplaus.network.wire import Wire
 from bioplaus.numerics.random_streams import Stream
 
 MODULES = nn.BatchNorm1d, nn.BatchNorm2d
@@ -166,7 +166,7 @@ def _norms(model: nn.Sequential) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
 
 
 def _innermost(layer: Layer) -> Layer:
-    return _innermost(layer.inner) if isinstance(layer, Beside) else layer
+    return _innermost(layer.inner) if isinstance(layer, Wire) else layer
 
 
 def _places(layer: BatchNorm) -> int:

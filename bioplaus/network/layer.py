@@ -95,6 +95,8 @@ class Layer(ABC):
     """On the CPU, vmap goes through the replicas of this layer in a loop."""
     mixes_examples: ClassVar[bool] = False
     """An example's output depends on the others of its batch."""
+    branches: ClassVar[bool] = False
+    """Part of a graph: it carries values past others, or combines them."""
     activation: Activation
 
     @property

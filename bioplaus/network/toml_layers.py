@@ -12,15 +12,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bioplaus.errors import ConfigError, closest
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.conv import Conv2d
+from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
-from bioplaus.network.residual import Beside, Fork, joined
+from bioplaus.network.residual import copied, joined
 
 MOST = 2**24
 """Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
 
 
-class _Spec(BaseModel):
+class Spec(BaseModel):
     """One layer; its input is the layer below."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,7 +33,7 @@ class _Spec(BaseModel):
         """The layer on an input of that shape; ConfigError where it does not fit."""
 
 
-class _Active(_Spec):
+class _Active(Spec):
     """A layer with weights and an activation."""
 
     activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
@@ -96,7 +97,7 @@ class Conv2dSpec(_Active):
         )
 
 
-class MaxPool2dSpec(_Spec):
+class MaxPool2dSpec(Spec):
     """The largest value of each square window."""
 
     type: Literal["max_pool2d"] = "max_pool2d"
@@ -107,7 +108,7 @@ class MaxPool2dSpec(_Spec):
         return MaxPool2d(below, self.kernel, self.stride)
 
 
-class AvgPool2dSpec(_Spec):
+class AvgPool2dSpec(Spec):
     """The mean of each square window."""
 
     type: Literal["avg_pool2d"] = "avg_pool2d"
@@ -118,7 +119,7 @@ class AvgPool2dSpec(_Spec):
         return AvgPool2d(below, self.kernel, self.stride)
 
 
-class FlattenSpec(_Spec):
+class FlattenSpec(Spec):
     """Images as vectors."""
 
     type: Literal["flatten"] = "flatten"
@@ -127,7 +128,7 @@ class FlattenSpec(_Spec):
         return Flatten(below)
 
 
-class ResidualSpec(_Spec):
+class ResidualSpec(Spec):
     """Layers with a copy of their input carried past them and added to what they give."""
 
     type: Literal["residual"] = "residual"
@@ -144,16 +145,16 @@ class ResidualSpec(_Spec):
         return replace(joined(below, below), activation=parse_activation(self.activation))
 
 
-_KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual")
+KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual")
 
 
-def _with_type(table: object) -> object:
-    """A table without a type is a dense layer's."""
+def with_type(table: object, kinds: tuple[str, ...] = KINDS) -> object:
+    """A table without a type is a dense layer's; ValueError for a type that is none of these."""
     if not isinstance(table, dict):
         return table
     kind = table.get("type", "dense")
-    if kind not in _KINDS:
-        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), _KINDS)}")
+    if kind not in kinds:
+        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), kinds)}")
     return {**table, "type": kind}
 
 
@@ -168,7 +169,7 @@ LayerSpec = Annotated[
         | ResidualSpec,
         Field(discriminator="type"),
     ],
-    BeforeValidator(_with_type),
+    BeforeValidator(with_type),
 ]
 ResidualSpec.model_rebuild()
 
@@ -179,34 +180,27 @@ def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, 
     A network of vectors reads images flattened.
     """
     shape = (prod(in_shape),) if _first(specs).reads_vectors else in_shape
-    return tuple(_row(specs, shape, ())[0])
+    nodes: list[Node] = []
+    _row(specs, shape, nodes)
+    return compile_graph(shape, nodes)
 
 
-def _row(
-    specs: tuple[LayerSpec, ...], shape: Shape, carried: tuple[int, ...]
-) -> tuple[list[Layer], Shape]:
-    """The layers on an input of that shape, beside what is carried past them, and their shape."""
-    layers: list[Layer] = []
+def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape:
+    """The layers on an input of that shape, as nodes behind those there are; the last's shape."""
     for number, spec in enumerate(specs, 1):
         below = shape
+        inputs: tuple[int, ...] = (len(nodes),)
         try:
             if isinstance(spec, ResidualSpec):
-                layers.append(_beside(Fork(below), carried))
-                inner, shape = _row(spec.layers, below, (*carried, prod(below)))
-                layers += inner
-                joined(below, shape)
+                nodes.append(Node(copied(below), inputs))
+                joined(below, _row(spec.layers, below, nodes))
+                inputs = (*inputs, len(nodes))
             layer = spec.build(below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None
         shape = layer.out_shape
-        layers.append(_beside(layer, carried))
-    return layers, shape
-
-
-def _beside(layer: Layer, carried: tuple[int, ...]) -> Layer:
-    for units in reversed(carried):
-        layer = Beside(layer, units)
-    return layer
+        nodes.append(Node(layer, inputs))
+    return shape
 
 
 def _first(specs: tuple[LayerSpec, ...]) -> LayerSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import prod
@@ -12,9 +13,10 @@ from torch import nn
 from bioplaus.errors import ConfigError, ModelError
 from bioplaus.network.activations import Activation
 from bioplaus.network.batch_norm import MODULES, PARAMETERS
+from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.network import node_starts
-from bioplaus.network.residual import Beside, Fork, joined
+from bioplaus.network.residual import copied, joined
 from bioplaus.nn import Residual
 from bioplaus.own_model.module_layers import ACTIVATIONS, ACTIVE, KNOWN, LAYERS, why_unknown
 from bioplaus.own_model.plain_modules import check_plain
@@ -72,9 +74,9 @@ def read_modules(model: nn.Sequential, shape: Shape) -> Reading:
             f"the model's last layer gives the shape {reader.shape}, not a vector: end with "
             "Flatten and Linear"
         )
-    layers = tuple(reader.layers)
+    layers = reader.layers()
     called = shape if reader.flattens else layers[0].in_shape
-    return Reading(layers, reader.parameters, called, reader.nodes(), tuple(reader.places))
+    return Reading(layers, reader.parameters, called, reader.nodes(layers), tuple(reader.places))
 
 
 class _Reader:
@@ -83,24 +85,29 @@ class _Reader:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         """Of one example, where the reading stands."""
-        self.layers: list[Layer] = []
+        self.graph: list[Node] = []
+        """One for each layer of the network."""
         self.parameters: Parameters = {}
         self.places: list[Place] = []
         self.flattens = False
         """Whether a Flatten comes first: the examples are flat before they reach the network."""
         self._blocks: list[range] = []
         """Layers of nested Sequentials, each of them one node."""
-        self._carried: list[int] = []
-        """Units that are carried past the blocks around, the outermost first."""
-        self._last: Layer | None = None
-        """The last layer, without what is carried, as long as an activation may follow."""
+        self._below = shape
+        """Of one example, where the network begins."""
+        self._open = False
+        """Whether an activation may follow the last layer."""
 
-    def nodes(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's."""
+        return compile_graph(self._below, self.graph)
+
+    def nodes(self, layers: Sequence[Layer]) -> tuple[int, ...]:
         """The number of layers in each node, () where nested Sequentials change nothing."""
-        starts = node_starts(self.layers, self._blocks)
-        if starts == node_starts(self.layers):
+        starts = node_starts(layers, self._blocks)
+        if starts == node_starts(layers):
             return ()
-        return tuple(end - first for first, end in pairwise([*starts, len(self.layers)]))
+        return tuple(end - first for first, end in pairwise([*starts, len(layers)]))
 
     def row(self, modules: nn.Sequential, prefix: str) -> None:
         """The modules of an nn.Sequential, one after the other, each as often as it stands."""
@@ -112,16 +119,13 @@ class _Reader:
         """A residual block."""
         name = prefix.rstrip(".")
         _plain_or_refused(block, Residual, place_of(block, name))
-        if not self.layers and isinstance(_first(block), nn.Linear):
+        if not self.graph and isinstance(_first(block), nn.Linear):
             self.shape = (prod(self.shape),)
-        below = self.shape
-        self._append(Fork(below))
-        self.shape = below
-        self._carried.append(prod(below))
+        below, carried = self.shape, len(self.graph)
+        self._append(copied(below), open_for_activation=False)
         self._all(block, prefix)
-        self._carried.pop()
         try:
-            self._append(joined(below, self.shape), open_for_activation=True)
+            self._append(joined(below, self.shape), (carried, len(self.graph)))
         except ConfigError as error:
             raise ModelError(f"{place_of(block, name)}: {error}") from None
         self._place(name, active=False)
@@ -133,9 +137,9 @@ class _Reader:
             if isinstance(module, Residual):
                 self.block(module, f"{name}.")
             elif isinstance(module, nn.Sequential):
-                first = len(self.layers)
+                first = len(self.graph)
                 self.row(module, f"{name}.")
-                self._blocks.append(range(first, len(self.layers)))
+                self._blocks.append(range(first, len(self.graph)))
             else:
                 self._module(module, name)
 
@@ -151,15 +155,16 @@ class _Reader:
             if kind in ACTIVATIONS:
                 self._activate(ACTIVATIONS[kind](module))
             else:
-                layer = LAYERS[kind](module, self.shape, first=not self.layers)
-                if kind is nn.Flatten and not self.layers:
-                    self.shape, self.flattens = layer.out_shape, True
+                layer = LAYERS[kind](module, self.shape, first=not self.graph)
+                if kind is nn.Flatten and not self.graph:
+                    self.shape = self._below = layer.out_shape
+                    self.flattens = True
                     return
                 self._append(layer, open_for_activation=kind in ACTIVE)
         except ConfigError as error:
             raise ModelError(f"{where}: {error}") from None
         self._place(name, active=kind not in ACTIVE)
-        number = len(self.layers)
+        number = len(self.graph)
         for own in KNOWN[kind]:
             parameter = getattr(module, own)
             if parameter is not None:
@@ -167,24 +172,26 @@ class _Reader:
                 self.parameters[f"{number}.{own}"] = parameter
 
     def _activate(self, activation: Activation) -> None:
-        if self._last is None:
+        if not self._open:
             raise ConfigError(
                 "an activation must follow a Linear, Conv2d, BatchNorm or Residual, and one is "
                 "enough"
             )
-        active = replace(self._last, activation=activation)  # type: ignore[type-var]
-        self.layers.pop()
-        self._append(active)
+        layer, inputs = self.graph.pop()
+        self.graph.append(Node(replace(layer, activation=activation), inputs))  # type: ignore[type-var]
+        self._open = False
 
-    def _append(self, layer: Layer, open_for_activation: bool = False) -> None:
-        self.shape = layer.out_shape
-        self._last = layer if open_for_activation else None
-        for carried in reversed(self._carried):
-            layer = Beside(layer, carried)
-        self.layers.append(layer)
+    def _append(
+        self, layer: Layer, inputs: tuple[int, ...] | None = None, open_for_activation: bool = True
+    ) -> None:
+        """A node that reads these, or the one before it."""
+        if not self.graph:
+            self._below = layer.in_shape
+        self.graph.append(Node(layer, (len(self.graph),) if inputs is None else inputs))
+        self.shape, self._open = layer.out_shape, open_for_activation
 
     def _place(self, name: str, active: bool) -> None:
-        self.places.append(Place(name, len(self.layers) - 1, active, prod(self.shape)))
+        self.places.append(Place(name, len(self.graph) - 1, active, prod(self.shape)))
 
 
 def place_of(module: nn.Module, name: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from bioplaus import tasks
@@ -23,6 +23,7 @@ from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_layers import MOST, LayerSpec, build_layers
+from bioplaus.network.toml_nodes import NodeSpec, build_nodes, check_nodes, filled_in
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import parse_toml, read_toml
 from bioplaus.tasks.dataset import Split
@@ -35,14 +36,32 @@ class _Data(BaseModel):
 
 
 class NetworkSpec(_Data):
-    """Layers from the input up, and how their weights start."""
+    """Layers from the input up, or the nodes of a graph, and how their weights start."""
 
-    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    layers: tuple[LayerSpec, ...] | None = Field(None, min_length=1)
+    nodes: Annotated[tuple[NodeSpec, ...] | None, BeforeValidator(filled_in)] = Field(
+        None, min_length=1, description="in the order in which they are computed"
+    )
     init: InitScheme = "orthogonal"
     gain: float = Field(1.0, gt=0)
 
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.layers is None) == (self.nodes is None):
+            raise ConfigError(
+                "a network is either layers = [...], from the input up, or nodes = [...], a graph"
+            )
+        if self.nodes is not None:
+            check_nodes(self.nodes)
+        return self
+
     def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
-        layers = build_layers(self.layers, in_shape)
+        """The network on data of that shape; ConfigError where a layer does not fit."""
+        if self.nodes is not None:
+            layers = build_nodes(self.nodes, in_shape)
+        else:
+            assert self.layers is not None
+            layers = build_layers(self.layers, in_shape)
         return Network(layers, get_loss(loss), classes, Init(self.init, self.gain))
 
 
@@ -84,12 +103,24 @@ class Task(_Data):
         """The network on this task's data, without loading them."""
         dataset = load_dataset(self.dataset)
         try:
-            layers = vary_layers(self.network.layers, self.depth, self.width, self.activation)
+            network = self._varied_network()
         except (ConfigError, ValidationError) as error:
             why = validation_message(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigError(f"task {self.name}: {why}") from None
-        network = self.network.model_copy(update={"layers": layers})
         return network.build(dataset.shape, self.loss, dataset.classes)
+
+    def _varied_network(self) -> NetworkSpec:
+        """The network as depth, width and activation say; ConfigError."""
+        changes = self.depth, self.width, self.activation
+        if changes == (None, None, None):
+            return self.network
+        if self.network.layers is None:
+            raise ConfigError(
+                "depth, width and activation vary a row of layers, and this network is a graph of "
+                "nodes: change its file"
+            )
+        layers = vary_layers(self.network.layers, *changes)
+        return self.network.model_copy(update={"layers": layers})
 
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""
@@ -213,5 +244,7 @@ def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
         return model.model_validate(table)
     except ValidationError as error:
         raise ConfigError(f"{what}: {validation_message(error, model)}") from None
-    except UnknownNameError as error:  # an activation's, from inside
+    except ConfigError as error:  # an activation's or a graph's, from inside
+        raise ConfigError(f"{what}: {error}") from None
+    except UnknownNameError as error:
         raise ConfigError(f"{what}: {error}") from None

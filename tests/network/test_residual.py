@@ -13,7 +13,7 @@ from bioplaus.network.conv import Conv2d
 from bioplaus.network.layer import Dense
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.network.residual import Beside
+from bioplaus.network.wire import Wire
 from bioplaus.nn import Residual
 from bioplaus.own_model.read_modules import read_modules
 from bioplaus.plugins import registry
@@ -131,8 +131,8 @@ def test_the_kit_passes_on_a_residual_network(rule: str) -> None:
 def test_places_are_counted_from_the_weights() -> None:
     inner = Conv2d((2, 5, 4), 3, 2, padding=1)
     for layer, weight, places in (
-        (Beside(Dense(8, 6), 5), 48, 1),
-        (Beside(inner, 40), 3 * 2 * 4, 6 * 5),
+        (Wire(Dense(8, 6), ((5,), (8,)), (1,), (0,)), 48, 1),
+        (Wire(inner, ((40,), (2, 5, 4)), (1,), (0,)), 3 * 2 * 4, 6 * 5),
         (inner, 3 * 2 * 4, 6 * 5),
     ):
         assert layer.multiply_adds() // weight == places

@@ -1,0 +1,260 @@
+"""The nodes of task files: networks as graphs, each node with its name and what it reads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import prod
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from bioplaus.errors import ConfigError, closest
+from bioplaus.network.activations import Activation, parse_activation
+from bioplaus.network.combining import Slice, added, joined, multiplied
+from bioplaus.network.graph import Node, compile_graph
+from bioplaus.network.layer import Layer, Shape
+from bioplaus.network.toml_layers import (
+    MOST,
+    AvgPool2dSpec,
+    Conv2dSpec,
+    DenseSpec,
+    FlattenSpec,
+    MaxPool2dSpec,
+    Spec,
+    TowerSpec,
+    with_type,
+)
+
+INPUT = "x"
+"""The network's input, as nodes name it."""
+
+
+class _Combining(BaseModel):
+    """A node without weights that may have several inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    activation: str = Field("identity", description="of the result")
+
+    @field_validator("activation")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(parse_activation(text))
+
+    @property
+    def function(self) -> Activation:
+        """The activation itself."""
+        return parse_activation(self.activation)
+
+    @abstractmethod
+    def build(self, below: Sequence[Shape]) -> Layer:
+        """The layer on inputs of these shapes; ConfigError where they do not fit."""
+
+
+class AddSpec(_Combining):
+    """The sum of its inputs."""
+
+    type: Literal["add"] = "add"
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        return added(below, self.function)
+
+
+class MultiplySpec(_Combining):
+    """The product of its two inputs, unit by unit."""
+
+    type: Literal["multiply"] = "multiply"
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        return multiplied(below, self.function)
+
+
+class ConcatSpec(_Combining):
+    """Its inputs side by side: units, or channels."""
+
+    type: Literal["concat"] = "concat"
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        return joined(below, self.function)
+
+
+class SliceSpec(_Combining):
+    """Units or channels from `start` to before `stop`."""
+
+    type: Literal["slice"] = "slice"
+    start: int = Field(ge=0, le=MOST)
+    stop: int = Field(gt=0, le=MOST)
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        return Slice(_only(below), self.start, self.stop, self.function)
+
+
+class ActivationSpec(_Combining):
+    """Its input under an activation, where the input itself is read too."""
+
+    type: Literal["activation"] = "activation"
+    activation: str = Field(description="tanh, leaky_relu(0.1), ...")
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        _only(below)
+        return added(below, self.function)
+
+
+_KINDS = (
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten",
+    "add", "multiply", "concat", "slice", "activation",
+)  # fmt: skip
+
+
+def _with_type(table: object) -> object:
+    if isinstance(table, dict) and table.get("type") == "residual":
+        raise ValueError("a residual block among nodes is its layers, and an add of both its ends")
+    return with_type(table, _KINDS)
+
+
+_NodeLayer = Annotated[
+    Annotated[
+        DenseSpec
+        | TowerSpec
+        | Conv2dSpec
+        | MaxPool2dSpec
+        | AvgPool2dSpec
+        | FlattenSpec
+        | AddSpec
+        | MultiplySpec
+        | ConcatSpec
+        | SliceSpec
+        | ActivationSpec,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(_with_type),
+]
+
+
+class NodeSpec(BaseModel):
+    """One node: its name, what it reads, and all that a layer of its type has, in one table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=80)
+    inputs: tuple[str, ...] = Field(min_length=1, description="names of earlier nodes, or x")
+    layer: _NodeLayer
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apart(cls, table: Any) -> Any:
+        """{name, input, type, ...} -> {name, inputs, layer: {type, ...}}."""
+        if not isinstance(table, dict):
+            return table
+        rest = dict(table)
+        if "input" in rest and "inputs" in rest:
+            raise ValueError('it has both "input" and "inputs": give one')
+        inputs = [rest.pop("input")] if "input" in rest else rest.pop("inputs", None)
+        name = rest.pop("name", None)
+        own = {"name": name, "inputs": inputs}
+        return {k: v for k, v in own.items() if v is not None} | {"layer": rest}
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table = handler(self)
+        layer = table.pop("layer", {})
+        return {**table, **layer}
+
+    def build(self, below: Sequence[Shape]) -> Layer:
+        """The node's layer on inputs of these shapes; ConfigError where they do not fit."""
+        spec = self.layer
+        return spec.build(_only(below)) if isinstance(spec, Spec) else spec.build(below)
+
+
+def _only(below: Sequence[Shape]) -> Shape:
+    if len(below) != 1:
+        raise ConfigError(f"it reads one input, not {len(below)}: concat or add them before it")
+    return below[0]
+
+
+def filled_in(tables: Any) -> Any:
+    """Node tables, where one without input reads the node before it, and the first one x."""
+    if not isinstance(tables, list | tuple):
+        return tables
+    filled, before = [], INPUT
+    for table in tables:
+        if isinstance(table, dict):
+            if not table.keys() & {"input", "inputs"}:
+                table = {**table, "input": before}
+            before = table.get("name", before)
+        filled.append(table)
+    return filled
+
+
+def check_nodes(nodes: Sequence[NodeSpec]) -> None:
+    """ConfigError, naming the node, unless each reads what stands before it, and is read."""
+    places = {INPUT: -1}
+    for place, node in enumerate(nodes):
+        if node.name == INPUT:
+            raise ConfigError("a node is called x, which is the network's input: rename it")
+        if node.name in places:
+            raise ConfigError(f"two nodes are called {node.name}: rename one")
+        places[node.name] = place
+    reads = {node.name: node.inputs for node in nodes}
+    for place, node in enumerate(nodes):
+        for name in node.inputs:
+            if name not in places:
+                hint = closest(name, places)
+                raise ConfigError(f"node {node.name} reads {name}, and no node has that name{hint}")
+            if places[name] >= place:
+                raise ConfigError(_too_early(node.name, name, reads))
+    used = {name for node in nodes for name in node.inputs}
+    for node in nodes[:-1]:
+        if node.name not in used:
+            raise ConfigError(
+                f"no node reads {node.name}, and it is not the last, which is the output: leave "
+                "it out, or read it"
+            )
+
+
+def _too_early(node: str, read: str, reads: dict[str, tuple[str, ...]]) -> str:
+    """What is wrong where a node reads one that is not before it."""
+    if node == read:
+        return f"node {node} reads itself: a graph has no circles"
+    above, found = [read], {read}
+    while above:
+        fresh = {name for name in reads.get(above.pop(), ()) if name not in found}
+        found |= fresh
+        above += fresh
+    if node in found:
+        return f"node {node} reads {read}, which reads {node} in turn: a graph has no circles"
+    return (
+        f"node {node} reads {read}, which comes after it: nodes stand in the order in which they "
+        "are computed"
+    )
+
+
+def build_nodes(nodes: Sequence[NodeSpec], in_shape: Shape) -> tuple[Layer, ...]:
+    """The chain of the graph; ConfigError naming the node that does not fit.
+
+    Images reach the first node that reads them as a vector, if it is a layer of vectors.
+    """
+    first = next(node.layer for node in nodes if INPUT in node.inputs)
+    flat = isinstance(first, Spec) and first.reads_vectors
+    shape = (prod(in_shape),) if flat else in_shape
+    shapes: dict[str, Shape] = {INPUT: shape}
+    places: dict[str, int] = {INPUT: 0}
+    graph: list[Node] = []
+    for node in nodes:
+        try:
+            layer = node.build([shapes[name] for name in node.inputs])
+        except ConfigError as error:
+            raise ConfigError(f"node {node.name} ({node.layer.type}): {error}") from None
+        graph.append(Node(layer, tuple(places[name] for name in node.inputs)))
+        shapes[node.name], places[node.name] = layer.out_shape, len(graph)
+    return compile_graph(shape, graph)
