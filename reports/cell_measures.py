@@ -25,15 +25,16 @@ class Band(NamedTuple):
     high: Floats
 
 
-def accuracy_curve(cell: Cell) -> Band:
-    """Test accuracy after each epoch, of the seeds that lived to the end."""
+def score_curve(cell: Cell) -> Band:
+    """The test score after each epoch, of the seeds that lived to the end."""
     lived = [r for r in cell.records if r.status != "diverged"]
-    epochs = max((len(r.curves.test_accuracy) for r in lived), default=0)
+    curves, metric = [cell.metric.curve(r) for r in lived], cell.metric
+    epochs = max(map(len, curves), default=0)
     rows = np.full((len(lived), epochs), np.nan)
-    for row, record in zip(rows, lived, strict=True):
-        values = _numbers(record.curves.test_accuracy)
+    for row, curve in zip(rows, curves, strict=True):
+        values = _numbers(curve)
         row[: len(values)] = values
-    return Band(*(np.clip(part, 0, 1) for part in mean_bands(rows)))
+    return Band(*(np.clip(part, metric.least, metric.most) for part in mean_bands(rows)))
 
 
 def layers(records: Sequence[Record]) -> list[str]:
@@ -89,7 +90,7 @@ def alignment_curve(cell: Cell) -> Band:
 
 
 class StepsToTarget(NamedTuple):
-    """How soon the seeds reached an accuracy, seen at the ends of epochs."""
+    """How soon the seeds reached a score, seen at the ends of epochs."""
 
     median: float
     """Optimizer steps; infinite where at least half did not get there, NaN where unknown."""
@@ -98,16 +99,17 @@ class StepsToTarget(NamedTuple):
 
 
 def steps_to(cell: Cell, target: float) -> StepsToTarget:
-    """Optimizer steps until the validation accuracy first was `target`; the median over seeds.
+    """Optimizer steps until the validation score first was `target`; the median over seeds.
 
     A seed that diverged did not get there, though it was there once.
     """
-    per_epoch = steps_per_epoch(cell)
+    per_epoch, metric = steps_per_epoch(cell), cell.metric
     steps = []
     for record in cell.records:
         lived = record.status != "diverged"
-        curve = enumerate(record.curves.validation_accuracy if lived else [], start=1)
-        first = (epoch for epoch, v in curve if v is not None and v >= target)
+        curve = enumerate(metric.curve(record, "validation") if lived else [], start=1)
+        due = metric.merit(target)
+        first = (epoch for epoch, v in curve if v is not None and metric.merit(v) >= due)
         steps.append(float(next(first, math.inf) * per_epoch))
     reached = sum(map(math.isfinite, steps))
     if not per_epoch:

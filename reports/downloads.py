@@ -9,7 +9,7 @@ from typing import Any
 from bioplaus.analysis.boards import Board
 from bioplaus.errors import printable
 
-from .cell_measures import accuracy_curve, alignment_curve
+from .cell_measures import alignment_curve, score_curve
 from .figures import thinned
 
 Rows = list[list[Any]]
@@ -18,14 +18,16 @@ Rows = list[list[Any]]
 def seed_rows(boards: Sequence[Board]) -> Rows:
     """One row for each record."""
     rows: Rows = [["board", "rule", "config", "cell", "seed", "status", "test_accuracy",
-                   "validation_accuracy", "train_loss", "train_seconds"]]  # fmt: skip
+                   "validation_accuracy", "train_loss", "train_seconds", "metric", "test_score",
+                   "validation_score"]]  # fmt: skip
     for board in boards:
         for cell in board.cells:
             start = [printable(board.title), cell.rule, printable(cell.label), cell.digest[:16]]
+            name, score = board.metric.name, board.metric.score
             for r in cell.records:
                 rows.append([
                     *start, r.seed, r.status, r.test_accuracy, r.validation_accuracy,
-                    r.train_loss, r.timing.train_seconds,
+                    r.train_loss, r.timing.train_seconds, name, score(r), score(r, "validation"),
                 ])  # fmt: skip
     return rows
 
@@ -37,7 +39,7 @@ def curve_rows(boards: Sequence[Board]) -> Rows:
                    "alignment_high"]]  # fmt: skip
     for board in boards:
         for cell in board.entries.values():
-            accuracy, alignment = accuracy_curve(cell), alignment_curve(cell)
+            accuracy, alignment = score_curve(cell), alignment_curve(cell)
             for i in thinned(len(accuracy.mean)):
                 measured = [_at(part, i) for band in (accuracy, alignment) for part in band]
                 rows.append(

@@ -11,6 +11,7 @@ import numpy as np
 from bioplaus.analysis.aggregate import THRESHOLDS, Aggregate
 from bioplaus.analysis.field import Field, Overall
 from bioplaus.analysis.statistics import Difference, probability_of_improvement
+from bioplaus.records.metric import Metric
 
 from .figures import Figure, Styles, rows
 from .profiles import Profile
@@ -45,7 +46,7 @@ def _against_plausibility(
     top = max(profiles[r].filled for r in everyone)
     axis = linear("properties that ask nothing special of a brain", [0, top], low=-0.5,
                   high=min(most, top + 1) + 0.5)  # fmt: skip
-    chart = Chart(axis, _gap(found.reference, list(known.values())), height=400)
+    chart = Chart(axis, _gap(found, list(known.values())), height=400)
     _zero(chart)
     beside: dict[int, int] = {}
     points = []
@@ -55,12 +56,14 @@ def _against_plausibility(
         # side by side where several have as many, in the order of their names
         x = score + 0.09 * ((beside[score] + 1) // 2) * (-1) ** beside[score]
         points.append((x, rule, d))
-    _scatter(chart, points, styles)
+    _scatter(chart, points, styles, found.metric)
+    words = found.metric.words
     return Figure(
-        "plausibility-figure", "Accuracy against plausibility",
-        f"Further right asks less of a brain (of {most} properties), further up is more accurate. "
-        f"The line is {found.reference}; bars are 95 % intervals.",
-        chart.svg("Difference in accuracy against plausibility"),
+        "plausibility-figure", f"{words.capitalize()} against plausibility",
+        f"Further right asks less of a brain (of {most} properties), further "
+        f"{_better_way(found.metric)} is better. The line is {found.reference}; bars are 95 % "
+        "intervals.",
+        chart.svg(f"Difference in {words} against plausibility"),
     )  # fmt: skip
 
 
@@ -71,26 +74,31 @@ def _against_cost(found: Standings, styles: Styles) -> Figure | None:
     gaps = [found.to_reference[r] for r in known]
     title = f"cost of a step, times {found.reference}'s"
     values = [*known.values(), 1.0]
-    chart = Chart(logarithmic(title, values), _gap(found.reference, gaps), height=400)
+    chart = Chart(logarithmic(title, values), _gap(found, gaps), height=400)
     _zero(chart)
     points = [(c, r, found.to_reference[r]) for r, c in known.items()]
-    _scatter(chart, [*points, (1.0, found.reference, None)], styles)
+    _scatter(chart, [*points, (1.0, found.reference, None)], styles, found.metric)
+    words = found.metric.words
     return Figure(
-        "cost-figure", "Accuracy against cost",
-        f"Up and to the left is better. Cost is {found.cost_of}; the line is {found.reference}.",
-        chart.svg("Difference in accuracy against cost"),
+        "cost-figure", f"{words.capitalize()} against cost",
+        f"{_better_way(found.metric).capitalize()} and to the left is better. Cost is "
+        f"{found.cost_of}; the line is {found.reference}.",
+        chart.svg(f"Difference in {words} against cost"),
     )  # fmt: skip
 
 
 def _scatter(
-    chart: Chart, points: Sequence[tuple[float, str, Difference | None]], styles: Styles
+    chart: Chart,
+    points: Sequence[tuple[float, str, Difference | None]],
+    styles: Styles,
+    metric: Metric,
 ) -> None:
-    shown = []
+    shown, k = [], metric.factor
     for x, rule, d in points:
-        start, y = len(chart.parts), 100 * d.value if d else 0.0
-        words = f"{rule}: {y:+.2f} points"
+        start, y = len(chart.parts), k * d.value if d else 0.0
+        words = f"{rule}: {metric.signed(d.value if d else 0.0)} {metric.steps}"
         if d and not math.isnan(d.low) and chart.y.holds(y):
-            chart.bar((x, 100 * d.low), (x, 100 * d.high), styles[rule])
+            chart.bar((x, k * d.low), (x, k * d.high), styles[rule])
         chart.mark(x, y, styles[rule], words)
         chart.group(rule, start)
         inside = min(max(y, chart.y.low), chart.y.high)
@@ -102,7 +110,8 @@ def _forest(found: Standings, styles: Styles) -> Figure | None:
     ordered = [o.rule for o in found.placed if o.rule in found.to_reference]
     if found.reference is None or not ordered:
         return None
-    axis = _gap(found.reference, [found.to_reference[r] for r in ordered])
+    metric = found.metric
+    axis = _gap(found, [found.to_reference[r] for r in ordered])
     chart = rows(axis, ordered, right=84)
     _, top, right, bottom = chart.frame
     if found.test_error:
@@ -114,10 +123,10 @@ def _forest(found: Standings, styles: Styles) -> Figure | None:
     chart.add(f'<path class="zero" d="M{px:.1f} {top}V{bottom}"/>')
     for i, rule in enumerate(ordered):
         start, d = len(chart.parts), found.to_reference[rule]
-        low, value, high = (100 * v for v in (d.low, d.value, d.high))
+        low, value, high = (metric.factor * v for v in (d.low, d.value, d.high))
         if not math.isnan(low) and high >= axis.low and low <= axis.high:
             chart.bar((low, i), (high, i), styles[rule])
-        chart.mark(value, i, styles[rule], f"{rule}: {value:+.2f} points")
+        chart.mark(value, i, styles[rule], f"{rule}: {metric.signed(d.value)} {metric.steps}")
         py = chart.at(axis.high, i)[1]
         chart.add(f'<text class="beside" x="{right + 8:g}" y="{py + 4:.1f}">'
                   f"p {text(found.p_words(rule))}</text>")  # fmt: skip
@@ -126,8 +135,9 @@ def _forest(found: Standings, styles: Styles) -> Figure | None:
             "on other examples." if found.test_error else "")  # fmt: skip
     return Figure(
         "forest", f"Difference to {found.reference}",
-        "Points of test accuracy over the tasks that both have, with 95 % intervals of the pair "
-        f"alone, and p-values adjusted for all pairs.{note}",
+        f"{'Points' if metric.unit else 'Differences'} of test {metric.words} over the tasks that "
+        "both have, with 95 % intervals of the pair alone, and p-values adjusted for all pairs."
+        f"{note}",
         chart.svg(f"Difference to {found.reference}"),
     )  # fmt: skip
 
@@ -170,8 +180,7 @@ def _better(whole: Field, a: str, b: str) -> float | None:
     if joint is None:
         return None
     return statistics.fmean(
-        probability_of_improvement(list(c.a.scores().values()), list(c.b.scores().values())).value
-        for c in joint.parts
+        probability_of_improvement(c.a.merits(), c.b.merits()).value for c in joint.parts
     )
 
 
@@ -280,15 +289,24 @@ def runs_figures(found: Aggregate, styles: Styles) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _gap(reference: str, found: Sequence[Difference | None]) -> Axis:
+def _gap(found: Standings, gaps: Sequence[Difference | None]) -> Axis:
     """The axis of differences, which leaves what lies far out to arrows."""
-    known = [d for d in found if d is not None]
-    size = sorted(abs(100 * d.value) for d in known)
-    far = max(2.0, 4 * size[len(size) * 2 // 3]) if size else 2.0
-    ends = [0.0, *(min(max(100 * v, -far), far) for d in known
+    known, k = [d for d in gaps if d is not None], found.metric.factor
+    size = sorted(abs(k * d.value) for d in known)
+    least = 2.0 if found.metric.unit else 1e-9
+    far = max(least, 4 * size[len(size) * 2 // 3]) if size else least
+    ends = [0.0, *(min(max(k * v, -far), far) for d in known
                    for v in (d.low, d.value, d.high)
-                   if not math.isnan(v) and abs(100 * d.value) <= far)]  # fmt: skip
-    return linear(f"points of accuracy above {reference}", ends)
+                   if not math.isnan(v) and abs(k * d.value) <= far)]  # fmt: skip
+    return linear(f"{_points(found.metric)} above {found.reference}", ends)
+
+
+def _points(metric: Metric) -> str:
+    return f"points of {metric.words}" if metric.unit else metric.words
+
+
+def _better_way(metric: Metric) -> str:
+    return "down" if metric.lower_is_better else "up"
 
 
 def _zero(chart: Chart) -> None:

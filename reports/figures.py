@@ -10,17 +10,18 @@ import numpy as np
 
 from bioplaus.analysis.boards import Board
 from bioplaus.analysis.cells import Cell
+from bioplaus.records.metric import Metric
 
 from .cell_measures import (
     Band,
-    accuracy_curve,
     alignment_curve,
     cost,
     final_alignment,
     layers,
+    score_curve,
     train_seconds,
 )
-from .svg import Axis, Chart, accuracies, labels, linear, logarithmic, named
+from .svg import Axis, Chart, labels, linear, logarithmic, named, scores
 
 MOST_POINTS = 120
 """Epochs of a curve that are drawn; longer ones are thinned."""
@@ -46,27 +47,28 @@ def board_figures(board: Board, number: int, styles: Styles) -> list[Figure]:
     placed = [s.cell for s in board.standings]
     cells = [*placed, *(c for c in board.entries.values() if c not in placed)]
     made = [
-        _seeds(cells, number, styles),
-        _learning(cells, number, styles),
-        *_costs(cells, number, styles),
+        _seeds(cells, number, styles, board.metric),
+        _learning(cells, number, styles, board.metric),
+        *_costs(cells, number, styles, board.metric),
         _depth(cells, number, styles),
         _alignment(cells, number, styles),
     ]
     return [f for f in made if f is not None]
 
 
-def _seeds(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
-    values = [100 * v for c in cells for v in c.scores().values()]
+def _seeds(cells: Sequence[Cell], number: int, styles: Styles, metric: Metric) -> Figure | None:
+    k = metric.factor
+    values = [k * v for c in cells for v in c.scores().values()]
     if not values:
         return None
-    title = "test accuracy (%), spaced by the error"
-    chart = rows(accuracies(title, values, _floor(cells)), [c.rule for c in cells])
+    axis = scores(metric, "test", "spaced by the error", values, _floor(cells))
+    chart = rows(axis, [c.rule for c in cells])
     for i, cell in enumerate(cells):
         start, style = len(chart.parts), styles[cell.rule]
         for seed, value in cell.scores().items():
-            chart.mark(100 * value, i, style, f"{cell.rule}, seed {seed}: {100 * value:.2f} %", 3.2)
+            chart.mark(k * value, i, style, f"{cell.rule}, seed {seed}: {metric.text(value)}", 3.2)
         if cell.estimate:
-            px, py = chart.at(100 * cell.estimate.value, i)
+            px, py = chart.at(k * cell.estimate.value, i)
             chart.add(f'<path class="mean" d="M{px:.1f} {py - 7:.1f}v14"/>')
         if cell.diverged:
             lost = f"{len(cell.diverged)} diverged"
@@ -75,23 +77,25 @@ def _seeds(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
         chart.group(cell.rule, start)
     return Figure(
         f"seeds-{number}", "Every seed",
-        "One mark for each seed, a bar at their mean. Towards the right the error halves by "
-        "equal steps, so that 98 to 99 is as far as 80 to 90.",
-        chart.svg("Every seed's test accuracy"),
+        "One mark for each seed, a bar at their mean." + (
+            "" if metric.lower_is_better else " Towards the right the error halves by equal "
+            "steps, so that 98 to 99 is as far as 80 to 90."),
+        chart.svg(f"Every seed's test {metric.words}"),
     )  # fmt: skip
 
 
-def _learning(cells: Sequence[Cell], number: int, styles: Styles) -> Figure | None:
-    bands = {c.rule: _percent(accuracy_curve(c)) for c in cells}
+def _learning(cells: Sequence[Cell], number: int, styles: Styles, metric: Metric) -> Figure | None:
+    bands = {c.rule: _read(score_curve(c), metric) for c in cells}
     values = [v for b in bands.values() for part in b for v in part if math.isfinite(v)]
     if not values:
         return None
-    axis = accuracies("test accuracy (%), by the error", values, _floor(cells))
+    axis = scores(metric, "test", "by the error", values, _floor(cells))
     svg = _curves(bands, axis, styles, "Learning curves")
     return Figure(
         f"learning-{number}", "Learning curves",
-        "Test accuracy after each epoch: mean of the seeds that lived, and the 95 % interval of "
-        "the mean. The height is the logarithm of the error.", svg,
+        f"Test {metric.words} after each epoch: mean of the seeds that lived, and the 95 % "
+        "interval of the mean." + (
+            "" if metric.lower_is_better else " The height is the logarithm of the error."), svg,
     )  # fmt: skip
 
 
@@ -127,7 +131,10 @@ def _curves(bands: Mapping[str, Band], axis: Axis, styles: Styles, label: str) -
     return chart.svg(label)
 
 
-def _costs(cells: Sequence[Cell], number: int, styles: Styles) -> Iterable[Figure | None]:
+def _costs(
+    cells: Sequence[Cell], number: int, styles: Styles, metric: Metric
+) -> Iterable[Figure | None]:
+    k, words = metric.factor, metric.words.capitalize()
     measures = {
         "time": ("seconds of training for a seed", train_seconds),
         "operations": ("cost of a step in forward passes",
@@ -137,21 +144,22 @@ def _costs(cells: Sequence[Cell], number: int, styles: Styles) -> Iterable[Figur
         found = [(x, c) for c in cells if (x := measure(c)) and x > 0 and c.estimate]
         if not found:
             continue
-        ys = [100 * v for _, c in found if c.estimate for v in _bounds(c.estimate)]
-        axis = accuracies("test accuracy (%), by the error", ys, _floor(cells))
+        ys = [k * v for _, c in found if c.estimate for v in _bounds(c.estimate)]
+        axis = scores(metric, "test", "by the error", ys, _floor(cells))
         chart = Chart(logarithmic(title, [x for x, _ in found]), axis)
         for x, cell in found:
             start, style = len(chart.parts), styles[cell.rule]
-            low, value, high = (100 * v for v in _bounds(cell.estimate))
+            low, value, high = (k * v for v in _bounds(cell.estimate))
             chart.bar((x, low), (x, high), style)
-            chart.mark(x, value, style, f"{cell.rule}: {value:.2f} % for {x:.3g}")
+            chart.mark(x, value, style, f"{cell.rule}: {metric.text(value / k)} for {x:.3g}")
             chart.group(cell.rule, start)
-        labels(chart, [(x, 100 * c.estimate.value, c.rule, styles[c.rule])
+        labels(chart, [(x, k * c.estimate.value, c.rule, styles[c.rule])
                        for x, c in found if c.estimate])  # fmt: skip
         yield Figure(
-            f"cost-{name}-{number}", f"Accuracy against {name}",
-            "Up and to the left is better: more test accuracy for less.",
-            chart.svg(f"Accuracy against {name}"),
+            f"cost-{name}-{number}", f"{words} against {name}",
+            "Down and to the left is better: less for less." if metric.lower_is_better else
+            f"Up and to the left is better: more test {metric.words} for less.",
+            chart.svg(f"{words} against {name}"),
         )  # fmt: skip
 
 
@@ -193,8 +201,8 @@ def _bounds(found: object) -> tuple[float, float, float]:
     return (value, value, value) if math.isnan(low) else (low, value, high)
 
 
-def _percent(band: Band) -> Band:
-    return Band(*(100 * part for part in band))
+def _read(band: Band, metric: Metric) -> Band:
+    return Band(*(metric.factor * part for part in band))
 
 
 def _floor(cells: Sequence[Cell]) -> float:

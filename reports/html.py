@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import statistics
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -14,9 +15,11 @@ from typing import Any, ClassVar
 from bioplaus.analysis.aggregate import aggregate
 from bioplaus.analysis.boards import SHARED, Board, boards, in_words
 from bioplaus.analysis.field import field
+from bioplaus.analysis.references import references
 from bioplaus.analysis.report import Report
 from bioplaus.analysis.sweeps import sweeps
 from bioplaus.errors import BioplausError, printable
+from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import ResultSet
 
 from .cell_measures import command
@@ -135,15 +138,33 @@ def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]
         "title": printable(board.title),
         "budget": in_words(board.budget),
         "table": table,
-        "unmeasured": unmeasured(table),
+        "unmeasured": unmeasured(table, board.metric),
         "leaders": leaders(board),
+        "references": _references(board),
         "pairs": len(board.comparisons),
-        "target": None if goal is None else round(100 * goal),
+        "target": None if goal is None else _goal_words(goal, board.metric),
         "conditions": shared_conditions(board),
         "figures": board_figures(board, index, styles),
         "chips": [(rule, styles[rule], i < DRAWN_FIRST) for i, rule in enumerate(order)],
         "incomplete": [c.rule for c in board.entries.values() if c.absent],
     }
+
+
+def _references(board: Board) -> str:
+    """What probes find without learning, in a sentence; "" where nothing was probed."""
+    words = []
+    for found in references(r for cell in board.cells for r in cell.records):
+        mean = ACCURACY.shown(statistics.fmean(found.test), 1)
+        spread = ACCURACY.shown(statistics.stdev(found.test), 1) if len(found.test) > 1 else ""
+        words.append(f"{found.name} {mean}" + f" \u00b1 {spread}" * bool(spread) + " %")
+    return ", ".join(words)
+
+
+def _goal_words(goal: float, metric: Metric) -> str:
+    if metric.lower_is_better:
+        return f"a validation {metric.words} of {metric.text(goal)}: 5 % above the best rule's"
+    return (f"{metric.text(goal, 0)} validation {metric.words}: 95 % of the best rule's, "
+            "rounded down")  # fmt: skip
 
 
 def doubts(made: Sequence[Board]) -> list[str]:

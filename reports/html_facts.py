@@ -11,18 +11,22 @@ from pydantic_core import to_json
 
 from bioplaus.analysis.boards import SHARED, Board
 from bioplaus.errors import printable
+from bioplaus.records.metric import ACCURACY, metric_of
 from bioplaus.records.schema import Record, Tuning
 
 from .cell_measures import MISSING
-from .html_tables import Column, Line, Table, TableCell, count, percent, tuning_anchor
+from .html_tables import Column, Line, Table, TableCell, count, scored, tuning_anchor
 from .profiles import NEEDS_NOTHING, card_of, cards, profile
 
 
 def tuning_table(tuning: Tuning) -> Table:
     """The trials of one tuning."""
     settings = sorted({name for t in tuning.trials for name in t.settings})
+    metric = metric_of(tuning.configuration)
+    lost = "a diverged one counts 0" if metric == ACCURACY else "without any that diverged"
+    heading = "Validation (%)" if metric == ACCURACY else f"Validation {metric.heading}"
     columns = [Column("Trial"), *(Column(printable(name)) for name in settings),
-               Column("Validation (%)", "mean over seeds; a diverged one counts 0"),
+               Column(heading, f"mean over seeds; {lost}"),
                Column("Status", number=False)]  # fmt: skip
     lines = []
     for trial in tuning.trials:
@@ -31,7 +35,7 @@ def tuning_table(tuning: Tuning) -> Table:
         lines.append(Line([
             TableCell(str(trial.number), trial.number),
             *(_setting(value) for value in values),
-            percent(trial.validation_accuracy),
+            scored(trial.validation_accuracy, metric),
             TableCell("chosen" if chosen else trial.status, note=printable(trial.reason)),
         ]))  # fmt: skip
     name = f"Trials of {tuning.rule} on {tuning.task}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bioplaus.analysis.cells import Cell
 from bioplaus.analysis.statistics import Estimate
+from bioplaus.records.metric import Metric
 from bioplaus.records.schema import Tuning
 
 from .cell_measures import MISSING
@@ -92,23 +93,23 @@ def places(first: int, last: int) -> TableCell:
     return TableCell(text, sort=first, out=(first, last))
 
 
-def accuracy(found: Estimate | None, bounds: tuple[float, float]) -> TableCell:
-    """Mean and interval in percent, drawn between bounds given as fractions."""
+def score(found: Estimate | None, bounds: tuple[float, float], metric: Metric) -> TableCell:
+    """Mean and interval as people read the metric, drawn between bounds as records have it."""
     if found is None:
         return TableCell(MISSING)
     low, high = found.low, found.high
     if math.isnan(low):
-        return TableCell(f"{100 * found.value:.2f}", sort=found.value)
+        return TableCell(metric.shown(found.value), sort=found.value)
     first, last = bounds
     span = (last - first) or 1.0
     drawn = tuple((v - first) / span for v in (low, found.value, high))
-    note = f"{100 * low:.2f} to {100 * high:.2f}"
-    return TableCell(f"{100 * found.value:.2f}", found.value, note, kind="interval", data=drawn,
+    note = f"{metric.shown(low)} to {metric.shown(high)}"
+    return TableCell(metric.shown(found.value), found.value, note, kind="interval", data=drawn,
                      out=(found.value, low, high))  # fmt: skip
 
 
-def percent(value: float | None) -> TableCell:
-    return TableCell(MISSING) if value is None else TableCell(f"{100 * value:.2f}", value)
+def scored(value: float | None, metric: Metric) -> TableCell:
+    return TableCell(MISSING) if value is None else TableCell(metric.shown(value), value)
 
 
 def number(value: float | None) -> TableCell:

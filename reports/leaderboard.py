@@ -13,6 +13,7 @@ from bioplaus.analysis.cells import Cell, mean_validation
 from bioplaus.analysis.ranking import Standing
 from bioplaus.errors import printable
 from bioplaus.learning.profile import Published
+from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import Tuning
 
 from .cell_measures import (
@@ -30,12 +31,12 @@ from .html_tables import (
     Line,
     Table,
     TableCell,
-    accuracy,
     anchor,
     number,
-    percent,
     places,
     scaled,
+    score,
+    scored,
     slug,
     tuning_anchor,
 )
@@ -51,7 +52,7 @@ COLUMNS = [
     Column("Diverged", "seeds that diverged, of all", out=("diverged", "seeds")),
     Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer; the "
            "number is over the layers below the top", out=("alignment",)),
-    Column("Steps", "optimizer steps to the target validation accuracy, median over seeds",
+    Column("Steps", "optimizer steps to the target on the validation split, median over seeds",
            out=("steps_median", "steps_reached")),
     Column("Time (s)", "training time of a seed: its share of the seeds that trained together",
            out=("train_seconds",)),
@@ -69,9 +70,15 @@ COLUMNS = [
 
 
 def target(board: Board) -> float | None:
-    """95 % of the best mean test accuracy, in whole percents: what `Steps` counts up to."""
-    scores = [c.scores("validation_accuracy") for c in board.ranked]
-    best = max((mean_validation(list(s.values())) for s in scores if s), default=0.0)
+    """95 % of the best mean validation score, in whole percents: what `Steps` counts up to.
+
+    Where lower is better, the best and a twentieth.
+    """
+    scores = [c.scores("validation") for c in board.ranked]
+    means = [mean_validation(list(s.values())) for s in scores if s]
+    if board.metric.lower_is_better:
+        return min(means) * 1.05 if means else None
+    best = max(means, default=0.0)
     return math.floor(95 * best) / 100 if best > 0 else None
 
 
@@ -94,14 +101,25 @@ def board_table(board: Board, index: int) -> Table:
     kept_lines = [replace(line, entries=[line.entries[i] for i in kept]) for line in lines]
     shown = [line for line in kept_lines if not line.quiet]
     name = f"Leaderboard of {printable(board.title)}"
-    return Table(f"board-{index}-table", name, [COLUMNS[i] for i in kept], shown,
+    columns = [_named(COLUMNS[i], board.metric) for i in kept]
+    return Table(f"board-{index}-table", name, columns, shown,
                  [line for line in kept_lines if line.quiet])  # fmt: skip
 
 
-def unmeasured(table: Table) -> list[str]:
+def unmeasured(table: Table, metric: Metric = ACCURACY) -> list[str]:
     """Columns that the table is without, for want of a single value."""
     there = {c.name for c in table.columns}
-    return [c.name.partition(" (")[0].lower() for c in COLUMNS if c.name not in there]
+    names = [_named(c, metric).name for c in COLUMNS]
+    return [name.partition(" (")[0].lower() for name in names if name not in there]
+
+
+def _named(column: Column, metric: Metric) -> Column:
+    """The column under the name of the board's metric, in page and download."""
+    if metric == ACCURACY or not {"test_accuracy", "validation_accuracy"} & set(column.out):
+        return column
+    part = "Test" if "test_accuracy" in column.out else "Validation"
+    out = tuple(name.replace("accuracy", metric.name) for name in column.out)
+    return replace(column, name=f"{part} {metric.heading}", out=out)
 
 
 def _board_line(
@@ -111,14 +129,14 @@ def _board_line(
         TableCell(MISSING) if standing is None else places(standing.first, standing.last),
         TableCell(cell.rule, note=(note := _remark(board, cell, standing)), link=anchor(cell),
                   out=(cell.rule, note)),
-        accuracy(cell.estimate, bounds),
+        score(cell.estimate, bounds, board.metric),
         seeds_entry(board, cell),
         _alignment(cell),
         _steps(board, cell),
         number(train_seconds(cell)),
         number(cost(cell, "forward_equivalents")),
         _memory(cell),
-        percent(_mean_validation(cell)),
+        scored(_mean_validation(cell), board.metric),
         _published(cell, board.task),
         _tuned(cell),
         _again(cell),
@@ -136,9 +154,14 @@ def _scale(board: Board) -> tuple[float, float]:
     found = [s.cell.estimate for s in board.standings if s.cell.estimate]
     if not found:
         return 0.0, 1.0
-    top = min(1.0, max(e.high for e in found))
+    metric = board.metric
+    lows, highs = [min(e.low for e in found)], [max(e.high for e in found)]
     middle = statistics.median(e.value for e in found)
-    return max(0.0, min(e.low for e in found), top - 3 * (top - middle)), top
+    if metric.lower_is_better:
+        low = max(metric.least, *lows)
+        return low, min(metric.most, *highs, low + 3 * (middle - low))
+    top = min(metric.most, *highs)
+    return max(metric.least, *lows, top - 3 * (top - middle)), top
 
 
 def seeds_entry(board: Board, cell: Cell) -> TableCell:
@@ -151,8 +174,8 @@ def seeds_entry(board: Board, cell: Cell) -> TableCell:
 
 
 def _mean_validation(cell: Cell) -> float | None:
-    scores = cell.scores("validation_accuracy")
-    if all(r.validation_accuracy is None for r in cell.records):
+    scores = cell.scores("validation")
+    if all(cell.metric.score(r, "validation") is None for r in cell.records):
         return None
     return math.fsum(scores.values()) / len(scores) if scores else None
 
@@ -177,7 +200,9 @@ def _concerns(p: Published, task: str, dataset: str) -> bool:
 
 def _steps(board: Board, cell: Cell) -> TableCell:
     goal = target(board)
-    if goal is None:
+    curves = [board.metric.curve(r, "validation") for r in cell.records]
+    once = all(sum(v is not None for v in c) < 2 < len(c) for c in curves)
+    if goal is None or once:  # a probe is read after the last epoch alone
         return TableCell(MISSING)
     found = steps_to(cell, goal)
     if math.isnan(found.median):
@@ -225,5 +250,5 @@ def budget(tuning: Tuning) -> str:
 
 
 def leaders(board: Board) -> list[str]:
-    """The rules that nothing is better than, the highest accuracy first."""
+    """The rules that nothing is better than, the best score first."""
     return [s.cell.rule for s in board.standings if s.first == 1]

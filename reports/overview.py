@@ -11,6 +11,7 @@ from bioplaus.analysis.boards import Board
 from bioplaus.analysis.field import Field
 from bioplaus.analysis.statistics import Difference
 from bioplaus.errors import printable
+from bioplaus.records.metric import Metric
 from bioplaus.records.schema import RuleCard
 
 from .cell_measures import MISSING
@@ -24,7 +25,7 @@ def overview_table(
 ) -> Table:
     """Every rule, ranked within what it can train; who has no place stands last."""
     placed = {o.rule: o for o in found.placed}
-    ref = found.reference
+    ref, metric = found.reference, whole.metric
     columns = [
         Column("Rank", "the places that it may have over the tasks it trains, all at once with "
                "95 %", out=("rank_first", "rank_last")),
@@ -32,9 +33,9 @@ def overview_table(
     ]  # fmt: skip
     if ref:
         columns += [
-            Column(f"Points above {ref}", "difference of test accuracies over the tasks both "
-                   "have, and its 95 % interval", out=("difference", "difference_low",
-                                                       "difference_high")),
+            Column(f"{'Points' if metric.unit else metric.words.capitalize()} above {ref}",
+                   f"difference of test {metric.plural} over the tasks both have, and its 95 % "
+                   "interval", out=("difference", "difference_low", "difference_high")),
             Column("p", "that the two differ by nothing, adjusted for all pairs of rules (Holm)",
                    out=("p_adjusted",)),
         ]  # fmt: skip
@@ -48,8 +49,9 @@ def overview_table(
                               out=("plausible", "of")))  # fmt: skip
     columns.append(Column("Diverged", "seeds that diverged, of all", out=("diverged", "seeds")))
     columns += [
-        Column(printable(b.title), "mean test accuracy of the seeds that lived, percent",
-               extra=True, out=(f"{b.title}: test_accuracy",)) for b in boards
+        Column(printable(b.title), f"mean test {metric.words} of the seeds that lived"
+               + ", percent" * (metric.unit == "%"), extra=True,
+               out=(f"{b.title}: test_{metric.name}",)) for b in boards
     ]  # fmt: skip
     lines = []
     for rule in [*placed, *sorted(whole.cells.keys() - placed.keys())]:
@@ -61,7 +63,7 @@ def overview_table(
                    TableCell(rule, note=note, badge=own.badge, out=(rule, own.badge),
                              link=f"plausibility--{rule}" if own.known else "")]  # fmt: skip
         if ref:
-            entries += _against(found, rule)
+            entries += _against(found, rule, metric)
             if found.cost:
                 entries.append(_cost(found, rule))
         if known:
@@ -72,7 +74,7 @@ def overview_table(
     return Table("overview-table", "Rules by tasks", columns, lines)
 
 
-def _against(found: Standings, rule: str) -> list[TableCell]:
+def _against(found: Standings, rule: str, metric: Metric) -> list[TableCell]:
     if rule == found.reference:
         return [TableCell("0", 0.0, "the reference", out=(0.0, None, None)), TableCell(MISSING)]
     d = found.to_reference.get(rule)
@@ -81,14 +83,14 @@ def _against(found: Standings, rule: str) -> list[TableCell]:
     surely = found.better[rule]
     kind = "difference" + ("" if surely is None else " up" if surely == rule else " down")
     return [
-        TableCell(f"{100 * d.value:+z.2f}", d.value, _interval(d), kind=kind,
+        TableCell(metric.signed(d.value), d.value, _interval(d, metric), kind=kind,
                   out=(d.value, _known(d.low), _known(d.high))),
         TableCell(found.p_words(rule), found.adjusted[rule]),
     ]  # fmt: skip
 
 
-def _interval(d: Difference) -> str:
-    return "" if math.isnan(d.low) else f"{100 * d.low:+z.1f} to {100 * d.high:+z.1f}"
+def _interval(d: Difference, metric: Metric) -> str:
+    return "" if math.isnan(d.low) else f"{metric.signed(d.low, 1)} to {metric.signed(d.high, 1)}"
 
 
 def _cost(found: Standings, rule: str) -> TableCell:
@@ -119,7 +121,7 @@ def _diverged(boards: Sequence[Board], rule: str) -> TableCell:
 
 
 def _on(board: Board, rule: str) -> TableCell:
-    """A rule's accuracy on a board, marked where nothing beats it and it beats something."""
+    """A rule's score on a board, marked where nothing beats it and it beats something."""
     cell = board.entries.get(rule)
     if cell is None:
         return TableCell(
@@ -131,7 +133,8 @@ def _on(board: Board, rule: str) -> TableCell:
     why = board.why_not_ranked(cell)
     lost = f"{len(cell.diverged)} of {len(cell.records)} diverged" if cell.diverged else ""
     value = cell.estimate.value
-    return TableCell(f"{100 * value:.2f}", value, lost or ("not ranked" if why else ""), title=why,
+    note = lost or ("not ranked" if why else "")
+    return TableCell(board.metric.shown(value), value, note, title=why,
                      kind="best" if leads else "")  # fmt: skip
 
 

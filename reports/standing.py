@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bioplaus.analysis.cells import Cell
 from bioplaus.analysis.field import Field, Joint, Overall
 from bioplaus.analysis.statistics import Difference
+from bioplaus.records.metric import ACCURACY, Metric
 
 from .cell_measures import cost, train_seconds
 from .profiles import REFERENCE, Profile
@@ -41,6 +42,8 @@ class Standings:
     cost_of: str
     test_error: float | None
     """Standard error of an accuracy like the reference's on these test sets, of the mean."""
+    metric: Metric = ACCURACY
+    """What the differences are of."""
 
     def p_words(self, rule: str) -> str:
         """`< .001` or `.04`, after the correction."""
@@ -58,14 +61,14 @@ def standings(whole: Field) -> Standings:
     errors = [
         c.estimate.value * (1 - c.estimate.value) / c.test_examples
         for c in (whole.cells[reference].values() if reference else ())
-        if c.estimate and c.test_examples
+        if c.estimate and c.test_examples and c.metric.name == "accuracy"
     ]
     return Standings(
         reference, placed, {r: j.difference for r, j in joints.items()},
         {r: j.adjusted for r, j in joints.items()}, {r: j.better for r, j in joints.items()},
         {r: j.ahead for r, j in joints.items()},
         _losing(joints.values()), costs, cost_of,
-        math.sqrt(math.fsum(errors)) / len(errors) if errors else None,
+        math.sqrt(math.fsum(errors)) / len(errors) if errors else None, whole.metric,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,9 @@ import pandas as pd
 from bioplaus.analysis.boards import conditions, shared_part
 from bioplaus.analysis.cells import Cell, cells, sort_key
 from bioplaus.analysis.differing import differing
+from bioplaus.analysis.references import references
 from bioplaus.errors import printable
+from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import Record, ResultSet
 
 from .cell_measures import MISSING, hidden_alignment
@@ -33,6 +35,11 @@ COLUMNS = {
     "alignment": "float64",
     "epochs": "int64",
     "cell": "str",
+    "metric": "str",
+    "test_score": "float64",
+    "test_score_std": "float64",
+    "validation_score": "float64",
+    "validation_score_std": "float64",
 }
 """Columns of the summary, in order, with their types."""
 
@@ -46,12 +53,13 @@ NO_RECORDS = "No records."
 def summarise(records: Iterable[Record]) -> pd.DataFrame:
     """One row per (task, rule, configuration); the order of the records does not matter.
 
-    Accuracies are fractions. Means and sample standard deviations (ddof 1) are over the
+    Accuracies are fractions; `metric` names what the task is judged by, of which the scores
+    are. Means and sample standard deviations (ddof 1) are over the
     `seeds - diverged` seeds that did not diverge, and null where one of these lacks the
     number. `alignment` is the mean over seeds and the layers below the top of the last
     epoch's cosine with the loss gradient; a layer whose update vanishes counts 0. Records of
     one configuration that different sources of a rule made are rows of their own. Rows are
-    sorted by task, then by falling test accuracy.
+    sorted by task, then by test score, the best first.
     """
     frame = pd.DataFrame([_row(cell) for cell in _ordered(records)], columns=list(COLUMNS))
     return frame.astype(COLUMNS)
@@ -66,6 +74,8 @@ def _row(cell: Cell) -> dict[str, Any]:
     sound = [r for r in cell.records if r.status != "diverged"]
     test = [r.test_accuracy for r in sound]
     validation = [r.validation_accuracy for r in sound]
+    score = [cell.metric.score(r) for r in sound]
+    held_out = [cell.metric.score(r, "validation") for r in sound]
     return {
         "task": first.task,
         "rule": first.rule,
@@ -81,14 +91,19 @@ def _row(cell: Cell) -> dict[str, Any]:
         "alignment": hidden_alignment(cell.records),
         "epochs": max(len(r.curves.test_accuracy) for r in cell.records),
         "cell": cell.digest[:16],
+        "metric": cell.metric.name,
+        "test_score": _mean(score),
+        "test_score_std": _std(score),
+        "validation_score": _mean(held_out),
+        "validation_score_std": _std(held_out),
     }
 
 
 def _rank(cell: Cell) -> tuple[Any, ...]:
     row = _row(cell)
-    accuracy = row["test_accuracy"]
-    missing = accuracy is None
-    return (cell.task, missing, 0.0 if missing else -accuracy, *sort_key(cell))
+    score = row["test_score"]
+    missing = score is None
+    return (cell.task, missing, 0.0 if missing else -cell.metric.merit(score), *sort_key(cell))
 
 
 def _known(values: Sequence[float | None]) -> list[float]:
@@ -122,18 +137,25 @@ class TaskTable:
     rows: list[list[str]]
     cells: list[Cell]
     """What each row is of."""
+    references: list[list[str]] = field(default_factory=list)
+    """Rows that no rule made: what probes find without learning."""
+
+    @property
+    def metric(self) -> Metric:
+        """What the scores are."""
+        return self.cells[0].metric
 
 
 SHOWN = (
     "rule",
     "config",
     "seeds",
-    "test_accuracy",
-    "validation_accuracy",
+    "test_score",
+    "validation_score",
     "train_seconds",
     "alignment",
 )
-ALWAYS = {"rule", "seeds", "test_accuracy"}
+ALWAYS = {"rule", "seeds", "test_score"}
 
 
 def task_tables(records: Iterable[Record]) -> list[TaskTable]:
@@ -157,10 +179,27 @@ def _table(title: str, group: list[Cell]) -> TaskTable:
     for cell in group:
         alike[cell.rule, cell.label].append(cell)
     apart = {id(c): word for same in alike.values() for c, word in _told_apart(same)}
-    shown = [_shown(_row(cell), apart[id(cell)]) for cell in group]
+    shown = [_shown(_row(cell), apart[id(cell)], cell.metric) for cell in group]
     empty = {"", MISSING}
     kept = [c for c in SHOWN if c in ALWAYS or any(row[c] not in empty for row in shown)]
-    return TaskTable(title, kept, [[row[c] for c in kept] for row in shown], group)
+    beside = [[row.get(c, MISSING) for c in kept] for row in _references(group)]
+    return TaskTable(title, kept, [[row[c] for c in kept] for row in shown], group, beside)
+
+
+def _references(group: list[Cell]) -> list[dict[str, str]]:
+    """Rows as text of what was not learned, where the scores are a probe's."""
+    if group[0].metric != ACCURACY:
+        return []
+    return [
+        {
+            "rule": f"({found.name})",
+            "config": "",
+            "seeds": str(len(found.test)),
+            "test_score": _score(_mean(found.test), _std(found.test), ACCURACY),
+            "validation_score": _score(_mean(found.validation), _std(found.validation), ACCURACY),
+        }
+        for found in references(r for cell in group for r in cell.records)
+    ]
 
 
 def _told_apart(same: list[Cell]) -> list[tuple[Cell, str]]:
@@ -174,7 +213,7 @@ def _told_apart(same: list[Cell]) -> list[tuple[Cell, str]]:
     ]  # fmt: skip
 
 
-def _shown(row: dict[str, Any], apart: str) -> dict[str, str]:
+def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
     """A row as text; `apart` tells it from others with the same label."""
     config = f"{row['config']} ({apart})".lstrip() if apart else row["config"]
     sound = row["seeds"] - row["diverged"]
@@ -184,14 +223,14 @@ def _shown(row: dict[str, Any], apart: str) -> dict[str, str]:
         "rule": row["rule"],
         "config": printable(config),
         "seeds": diverged if row["diverged"] else str(row["seeds"]),
-        "test_accuracy": _percent(row["test_accuracy"], row["test_accuracy_std"]),
-        "validation_accuracy": _percent(row["validation_accuracy"], row["validation_accuracy_std"]),
+        "test_score": _score(row["test_score"], row["test_score_std"], metric),
+        "validation_score": _score(row["validation_score"], row["validation_score_std"], metric),
         "train_seconds": MISSING if seconds is None else f"{seconds:.{1 if seconds >= 10 else 2}f}",
         "alignment": MISSING if alignment is None else f"{alignment:z.3f}",
     }
 
 
-def _percent(mean: float | None, std: float | None) -> str:
+def _score(mean: float | None, std: float | None, metric: Metric) -> str:
     if mean is None:
         return MISSING
-    return f"{100 * mean:.2f}" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f}"
+    return metric.shown(mean) if std is None else f"{metric.shown(mean)} ± {metric.shown(std)}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bioplaus.errors import printable
+from bioplaus.records.metric import Metric
 
 WIDTH, HEIGHT = 520, 340
 COLOURS, SHAPES, DASHES = 7, 6, ("", "7 3", "2 3", "8 3 2 3")
@@ -84,6 +85,15 @@ def accuracies(title: str, values: Sequence[float], floor: float = 0.02) -> Axis
         if low <= mark <= high and (not ticks or scale(mark) - scale(ticks[-1]) > span / 12):
             ticks.append(mark)
     return Axis(title, low, max(high, max(values)), tuple((t, f"{t:g}") for t in ticks), scale)
+
+
+def scores(
+    metric: Metric, title: str, spacing: str, values: Sequence[float], floor: float = 0.02
+) -> Axis:
+    """The axis of a metric as people read it: by the error where it is a percentage."""
+    if metric.lower_is_better:
+        return linear(f"{title} {metric.heading}", values)
+    return accuracies(f"{title} {metric.heading}, {spacing}", values, floor)
 
 
 def named(title: str, names: Sequence[str]) -> Axis:

@@ -1,4 +1,4 @@
-"""The figures of sweeps: every rule's accuracy over the number that a suite varies."""
+"""The figures of sweeps: every rule's score over the number that a suite varies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bioplaus.analysis.sweeps import Sweep
 
 from .figures import Figure, Styles
-from .svg import Chart, accuracies, linear, logarithmic
+from .svg import Chart, linear, logarithmic, scores
 
 _WORDS = {
     "depth": "layers with weights",
@@ -26,23 +26,25 @@ def sweep_figures(found: Sequence[Sweep], styles: Styles) -> list[Figure]:
 
 def _figure(sweep: Sweep, number: int, styles: Styles) -> Figure:
     points = {rule: line for rule, line in sweep.accuracies().items() if line}
-    bounds = [100 * v for line in points.values() for point in line for v in point[1:]]
-    known = [min(max(v, 0.0), 100.0) for v in bounds if math.isfinite(v)]
+    metric = sweep.boards[0].metric
+    k, least, most = metric.factor, metric.least, metric.most
+    bounds = [v for line in points.values() for point in line for v in point[1:]]
+    known = [k * min(max(v, least), most) for v in bounds if math.isfinite(v)]
     words, values = _WORDS[sweep.field], list(sweep.values)
     positive = min(values) > 0 and max(values) / min(values) > 4
     x = logarithmic(words, values) if positive else linear(words, values)
-    chart = Chart(x, accuracies("test accuracy (%), by the error", known))
+    chart = Chart(x, scores(metric, "test", "by the error", known))
     for rule, line in points.items():
         start, style = len(chart.parts), styles[rule]
-        chart.line([(value, 100 * mean) for value, mean, *_ in line], style, rule)
+        chart.line([(value, k * mean) for value, mean, *_ in line], style, rule)
         for value, mean, low, high in line:
-            said = f"{rule}, {value:g}: {100 * mean:.2f} %"
+            said = f"{rule}, {value:g}: {metric.text(mean)}"
             if math.isfinite(low) and math.isfinite(high):
-                chart.bar((value, 100 * low), (value, 100 * high), style)
-                said += f" ({100 * low:.2f} to {100 * high:.2f})"
-            chart.mark(value, 100 * mean, style, said, 3.6)
+                chart.bar((value, k * low), (value, k * high), style)
+                said += f" ({metric.shown(low)} to {metric.shown(high)})"
+            chart.mark(value, k * mean, style, said, 3.6)
         chart.group(rule, start)
-    title = f"{sweep.task}: accuracy over {words}"
+    title = f"{sweep.task}: {metric.words} over {words}"
     return Figure(
         f"sweep-{number}", title,
         "Means over seeds with their 95 % intervals; each rule was tuned anew at each place, where "

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bioplaus.analysis.report import Report
+from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import ResultSet
 
 from .summary import LEGEND, NO_RECORDS, TaskTable, task_tables
@@ -21,8 +22,8 @@ HEADERS = {
     "rule": "Rule",
     "config": "Config",
     "seeds": "Seeds",
-    "test_accuracy": "Test %",
-    "validation_accuracy": "Val. %",
+    "test_score": "Test {}",
+    "validation_score": "Val. {}",
     "train_seconds": "s/seed",
     "alignment": "Align.",
 }
@@ -48,13 +49,14 @@ class TableReport(Report):
 
 def _fitting(table: TaskTable, width: int) -> Table:
     """All on one line where that fits, or else rule and configuration in one column."""
-    wide = _grid(table.columns, table.rows)
+    rows = [*table.rows, *table.references]
+    wide = _grid(table.columns, rows, table.metric)
     unlimited = _console(10_000)
     if Measurement.get(unlimited, unlimited.options, wide).maximum <= width:
         return wide
-    merged = [_merge(dict(zip(table.columns, row, strict=True))) for row in table.rows]
+    merged = [_merge(dict(zip(table.columns, row, strict=True))) for row in rows]
     columns = [c for c in table.columns if c != "config"]
-    return _grid(columns, [[row[c] for c in columns] for row in merged])
+    return _grid(columns, [[row[c] for c in columns] for row in merged], table.metric)
 
 
 def _merge(row: dict[str, str]) -> dict[str, str]:
@@ -63,7 +65,7 @@ def _merge(row: dict[str, str]) -> dict[str, str]:
     return {**row, "rule": "\n".join(filter(None, below)), "seeds": seeds.rstrip()}
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], metric: Metric) -> Table:
     """A table of plain text: `Text` keeps brackets in a label from being read as markup."""
     grid = Table(
         box=box.SIMPLE_HEAD,
@@ -74,7 +76,7 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         wraps = column in ("rule", "config")
         grid.add_column(
-            HEADERS[column],
+            HEADERS[column].format("%" if metric == ACCURACY else metric.heading),
             justify="left" if wraps else "right",
             overflow="fold",
             no_wrap=not wraps,

@@ -17,8 +17,8 @@ HEADERS = {
     "rule": "Rule",
     "config": "Configuration",
     "seeds": "Seeds",
-    "test_accuracy": "Test accuracy (%)",
-    "validation_accuracy": "Validation accuracy (%)",
+    "test_score": "Test {}",
+    "validation_score": "Validation {}",
     "train_seconds": "Seconds per seed",
     "alignment": "Alignment",
 }
@@ -117,9 +117,9 @@ LATEX = {
 
 def _markdown(table: TaskTable) -> str:
     lines = [
-        _line([HEADERS[c] for c in table.columns], str),
+        _line([HEADERS[c].format(table.metric.heading) for c in table.columns], str),
         _line([":---" if c in TEXT_COLUMNS else "---:" for c in table.columns], str),
-        *(_line(row, escape_markdown) for row in table.rows),
+        *(_line(row, escape_markdown) for row in [*table.rows, *table.references]),
     ]
     return f"## {escape_markdown(table.task)}\n\n" + "\n".join(lines)
 
@@ -129,8 +129,8 @@ def _line(cells: Sequence[str], escape: Callable[[str], str]) -> str:
 
 
 LATEX_HEADERS = {
-    "validation_accuracy": "Val. (%)",
-    "test_accuracy": "Test (%)",
+    "validation_score": "Val. {}",
+    "test_score": "Test {}",
     "train_seconds": "s/seed",
     "alignment": "Align.",
 }
@@ -143,13 +143,16 @@ def _latex(table: TaskTable, leading: set[tuple[str, str, str]]) -> str:
     alignment = "".join(
         wraps if c == "config" else "l" if c in TEXT_COLUMNS else "r" for c in table.columns
     )
-    body = [" & ".join(escape_latex(LATEX_HEADERS.get(c, HEADERS[c])) for c in table.columns)]
+    unit = table.metric.short
+    names = (LATEX_HEADERS.get(c, HEADERS[c]).format(unit) for c in table.columns)
+    body = [" & ".join(map(escape_latex, names))]
     for cell, row in zip(table.cells, table.rows, strict=True):
         best = (cell.task, cell.rule, cell.digest) in leading
         parts = {c: escape_latex(text) for c, text in zip(table.columns, row, strict=True)}
         if best:
-            parts["test_accuracy"] = rf"\textbf{{{parts['test_accuracy']}}}"
+            parts["test_score"] = rf"\textbf{{{parts['test_score']}}}"
         body.append(" & ".join(parts[c] for c in table.columns))
+    body += [" & ".join(map(escape_latex, row)) for row in table.references]
     body = [line + r" \\" for line in body]
     label = re.sub(r"[^a-z0-9]+", "-", table.task.lower()).strip("-")
     return "\n".join(

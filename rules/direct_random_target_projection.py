@@ -43,6 +43,7 @@ class DirectRandomTargetProjection(LayeredRule[DirectRandomTargetProjectionConfi
 
     name = "direct-random-target-projection"
     Config = DirectRandomTargetProjectionConfig
+    needs = "targets"
     citation = Citation(
         authors="Frenkel, Lefebvre and Bol",
         title="Learning without feedback: fixed random learning signals allow for feedforward "

@@ -63,6 +63,7 @@ class ForwardForward(LearningRule[ForwardForwardConfig]):
 
     name = "forward-forward"
     Config = ForwardForwardConfig
+    needs = "classes"
     citation = Citation(
         authors="Hinton",
         title="The forward-forward algorithm: some preliminary investigations",

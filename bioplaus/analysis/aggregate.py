@@ -39,7 +39,12 @@ class Aggregate:
 
 
 def aggregate(whole: Field) -> Aggregate | None:
-    """The aggregate over the largest block; None below two rules on two tasks."""
+    """The aggregate over the largest block; None below two rules on two tasks.
+
+    None for any metric but accuracy.
+    """
+    if whole.metric.name != "accuracy":
+        return None  # profiles are over shares of right answers
     tasks = [board.task for board in whole.boards]
     coverage: dict[str, set[int]] = {}
     for i, board in enumerate(whole.boards):
@@ -52,7 +57,7 @@ def aggregate(whole: Field) -> Aggregate | None:
     made = []
     for rule in rules:
         scores = [list(whole.cells[rule][tasks[i]].scores().values()) for i in columns]
-        middle = interquartile_mean(scores).within(0, 1)
+        middle = interquartile_mean(scores).within(whole.metric.least, whole.metric.most)
         made.append(Runs(rule, middle, performance_profile(scores, THRESHOLDS)))
     return Aggregate(
         boards=tuple(whole.boards[i] for i in columns),

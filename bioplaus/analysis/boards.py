@@ -2,7 +2,7 @@
 
 Only cells with the same task, data, epochs, precision and tuning budget are compared: a
 *board*. A rule with several configurations on a board stands for itself with one of them,
-which is never chosen by test accuracy: the default, or else the best on the validation split.
+which is never chosen by test scores: the default, or else the best on the validation split.
 A tuned rule stands for itself with what the tuning chose, and what was set by hand has no place
 beside it.
 
@@ -21,6 +21,7 @@ from typing import Any
 from bioplaus.analysis.cells import Cell, cells, mean_validation, sort_key
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.ranking import Comparison, Standing, compare_all, compare_cells, rank_cells
+from bioplaus.records.metric import Metric
 from bioplaus.records.schema import ResultSet, TuningBudget, digest
 
 SHARED = ("task", "data", "epochs", "precision")
@@ -50,6 +51,11 @@ class Board:
         for cell in self.cells:
             by_rule[cell.rule].append(cell)
         return {rule: _representative(found, self.budget) for rule, found in by_rule.items()}
+
+    @property
+    def metric(self) -> Metric:
+        """What its cells are ranked by."""
+        return self.cells[0].metric
 
     @property
     def seeds(self) -> int:
@@ -90,7 +96,7 @@ class Board:
 
     @cached_property
     def standings(self) -> list[Standing]:
-        """The ranked ones with their places, by falling accuracy."""
+        """The ranked ones with their places, the best first."""
         return rank_cells(self.ranked, self.comparisons)
 
 
@@ -133,7 +139,7 @@ def in_words(budget: TuningBudget | None) -> str:
 
 def _representative(group: Iterable[Cell], budget: TuningBudget | None) -> Cell:
     """What the board's budget chose, the default, or the best on the validation split, in that
-    order: never by test accuracy. Of several sources of one rule the one with the most records.
+    order: never by test scores. Of several sources of one rule the one with the most records.
     """
     by_digest: dict[str, list[Cell]] = defaultdict(list)
     for cell in group:
@@ -141,7 +147,7 @@ def _representative(group: Iterable[Cell], budget: TuningBudget | None) -> Cell:
     found = [min(same, key=lambda c: (-len(c.records), sort_key(c))) for same in by_digest.values()]
 
     def merit(cell: Cell) -> tuple[Any, ...]:
-        validation = mean_validation(list(cell.scores("validation_accuracy").values()))
+        validation = cell.metric.merit(mean_validation(list(cell.scores("validation").values())))
         return cell.budget != budget, cell.own_label != "", -validation, sort_key(cell)
 
     return min(found, key=merit)

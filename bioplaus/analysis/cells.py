@@ -1,8 +1,8 @@
 """Records gathered: all seeds of one rule under one configuration on one task.
 
-Accuracy means one thing everywhere: that of the seeds that lived. The share that diverged
-stands beside it, always. Records that different sources of a rule made are never averaged,
-though the rule calls itself the same version.
+A score, mostly the accuracy, means one thing everywhere: that of the seeds that lived. The
+share that diverged stands beside it, always. Records that different sources of a rule made are
+never averaged, though the rule calls itself the same version.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bioplaus.analysis.statistics import Estimate, mean_interval
+from bioplaus.records.metric import Metric, Part, metric_of
 from bioplaus.records.schema import Record, ResultSet, Tuning, TuningBudget
 
-Metric = Literal["test_accuracy", "validation_accuracy"]
 Origin = Literal["tuned", "defaults", "set by hand"]
 
 
@@ -47,19 +47,28 @@ class Cell:
         """What its records' keys cover."""
         return self.records[0].configuration
 
-    def scores(self, metric: Metric = "test_accuracy") -> dict[int, float]:
-        """Accuracy by seed, as a fraction, of the seeds that lived and have one."""
+    @cached_property
+    def metric(self) -> Metric:
+        """What its task is judged by."""
+        return metric_of(self.configuration)
+
+    def scores(self, part: Part = "test") -> dict[int, float]:
+        """The metric by seed, accuracy as a fraction, of the seeds that lived and have one."""
         return {
             r.seed: value
             for r in self.records
-            if r.status != "diverged" and (value := getattr(r, metric)) is not None
+            if r.status != "diverged" and (value := self.metric.score(r, part)) is not None
         }
+
+    def merits(self) -> list[float]:
+        """The scores with a sign by which more is better."""
+        return [self.metric.merit(value) for value in self.scores().values()]
 
     @cached_property
     def estimate(self) -> Estimate | None:
-        """Mean test accuracy of the seeds that lived, its interval in [0, 1]; None without any."""
-        scores = self.scores()
-        return mean_interval(list(scores.values())).within(0, 1) if scores else None
+        """Mean test score of the seeds that lived, its interval in bounds; None without any."""
+        scores, bounds = self.scores(), (self.metric.least, self.metric.most)
+        return mean_interval(list(scores.values())).within(*bounds) if scores else None
 
     @property
     def diverged(self) -> list[int]:
@@ -73,12 +82,14 @@ class Cell:
 
     @property
     def expected(self) -> float:
-        """What a new seed can be expected to answer right, nothing where it diverges.
+        """What a new seed can be expected to reach, nothing where it diverges: more is better.
 
         Orders rows, so that who loses seeds is not above who keeps them; shown nowhere.
         """
         lived = len(self.scores())
-        return self.estimate.value * lived / (lived + len(self.diverged)) if self.estimate else 0.0
+        if not self.estimate:
+            return self.metric.merit(self.metric.worst)
+        return self.metric.expected(self.estimate.value, lived / (lived + len(self.diverged)))
 
     @cached_property
     def absent(self) -> list[int]:

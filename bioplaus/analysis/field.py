@@ -7,6 +7,7 @@ tasks has fewer comparisons to be told apart by, and so wider places.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from bioplaus.analysis.statistics import (
     pooled_difference,
     rank_intervals,
 )
+from bioplaus.records.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Joint:
     parts: tuple[Comparison, ...]
     """One for each of these tasks."""
     difference: Difference
-    """The mean difference of accuracies over them."""
+    """The mean difference of scores over them."""
     adjusted: float
     """Its p-value after Holm's correction over all pairs of rules."""
 
     @property
     def ahead(self) -> str | None:
-        """Which has the higher accuracy, as far as this pair alone can tell."""
+        """Which has the better score, as far as this pair alone can tell."""
         return self._ahead(self.difference.p)
 
     @property
@@ -56,7 +58,7 @@ class Joint:
     def _ahead(self, p: float) -> str | None:
         if p >= 1 - LEVEL:
             return None
-        return self.a if self.difference.value > 0 else self.b
+        return self.a if self.parts[0].a.metric.merit(self.difference.value) > 0 else self.b
 
     def turned(self) -> Joint:
         """The other against the one."""
@@ -86,7 +88,12 @@ class Field:
     """All rules over all tasks."""
 
     boards: tuple[Board, ...]
-    """One for each task."""
+    """One for each task, all of one metric."""
+
+    @property
+    def metric(self) -> Metric:
+        """What their cells are ranked by."""
+        return self.boards[0].metric if self.boards else ACCURACY
 
     @cached_property
     def cells(self) -> dict[str, dict[str, Cell]]:
@@ -148,9 +155,17 @@ class Field:
 
 
 def field(boards: Sequence[Board]) -> Field:
-    """Of several boards of one task the one with the most ranked rules."""
+    """Of several boards of one task the one with the most ranked rules.
+
+    Points of one metric are not added to those of another: of several metrics the boards of
+    the one that has the most of them are taken.
+    """
     best: dict[str, Board] = {}
+    count = Counter(board.metric for board in boards)
+    first = max(count, key=lambda m: (count[m], m == ACCURACY), default=ACCURACY)
     for board in boards:
+        if board.metric != first:
+            continue
         kept = best.get(board.task)
         if kept is None or len(board.ranked) > len(kept.ranked):
             best[board.task] = board

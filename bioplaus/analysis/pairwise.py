@@ -18,6 +18,7 @@ from bioplaus.analysis.statistics import (
     probability_of_improvement,
 )
 from bioplaus.errors import RecordError, UnknownNameError
+from bioplaus.records.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Contrast:
 
     @property
     def difference(self) -> Difference | None:
-        """Accuracy of a less that of b; None below two seeds that lived on a side."""
+        """Score of a less that of b; None below two seeds that lived on a side."""
         return self.comparison.difference
 
     @property
@@ -76,6 +77,7 @@ class Contrast:
         c, p = self.comparison, self.probability
         return {
             "task": self.board.title,
+            "metric": self.board.metric.name,
             "rule": self.a.name,
             "other": self.b.name,
             "seeds": len(self.a.scores()),
@@ -172,44 +174,45 @@ def verdict(c: Comparison) -> str:
     names = {id(c.a): c.a.short_name, id(c.b): c.b.short_name}
     if c.better is not None:
         other = c.b if c.better is c.a else c.a
-        return _better(names[id(c.better)], names[id(other)], c.difference)
+        return _better(names[id(c.better)], names[id(other)], c.difference, c.a.metric)
     if c.ahead is not None:
         other = c.b if c.ahead is c.a else c.a
-        said = _better(names[id(c.ahead)], names[id(other)], c.difference)
+        said = _better(names[id(c.ahead)], names[id(other)], c.difference, c.a.metric)
         if c.adjusted is None:
             return f"{said}; taken alone (p {_p(c.difference.p)}), not ranked on a board"
         if c.adjusted < 1 - LEVEL:
             return f"{said}, of the seeds that lived; it diverges more often, so it is not above"
         return (f"not separated on this board (adjusted p {_p(c.adjusted)}); taken alone {said} "
                 f"(p {_p(c.difference.p)})")  # fmt: skip
-    return _not_separated(c.difference)
+    return _not_separated(c.difference, c.a.metric)
 
 
 def joint_verdict(joint: Joint) -> str:
     """The same over all tasks."""
-    d = joint.difference
+    d, metric = joint.difference, joint.parts[0].a.metric
     if joint.better is not None:
-        return _better(joint.better, joint.b if joint.better == joint.a else joint.a, d)
+        return _better(joint.better, joint.b if joint.better == joint.a else joint.a, d, metric)
     if joint.ahead is not None:
-        said = _better(joint.ahead, joint.b if joint.ahead == joint.a else joint.a, d)
+        said = _better(joint.ahead, joint.b if joint.ahead == joint.a else joint.a, d, metric)
         if joint.adjusted < 1 - LEVEL:
             return f"{said}, of the seeds that lived; it diverges more often, so it is not above"
         return (f"not separated among all rules (adjusted p {_p(joint.adjusted)}); taken alone "
                 f"{said} (p {_p(d.p)})")  # fmt: skip
-    return _not_separated(d)
+    return _not_separated(d, metric)
 
 
-def _better(one: str, other: str, d: Difference) -> str:
-    least, most = sorted((abs(100 * d.low), abs(100 * d.high)))
-    return f"{one} is better than {other}, by {least:.1f} to {most:.1f} points"
+def _better(one: str, other: str, d: Difference, metric: Metric) -> str:
+    least, most = (metric.shown(v, 1) for v in sorted((abs(d.low), abs(d.high))))
+    return f"{one} is better than {other}, by {least} to {most} {metric.steps}"
 
 
-def _not_separated(d: Difference) -> str:
+def _not_separated(d: Difference, metric: Metric) -> str:
     if math.isnan(d.low):
         return "not separated: too few seeds, and no spread among them to judge by"
     if d.low == d.high == d.value == 0:
         return "not separated: the same results"
-    return f"not separated: from {100 * d.low:+.1f} to {100 * d.high:+.1f} points"
+    low, high = metric.signed(d.low, 1), metric.signed(d.high, 1)
+    return f"not separated: from {low} to {high} {metric.steps}"
 
 
 def _p(value: float) -> str:
@@ -223,12 +226,9 @@ def pairing(d: Difference) -> str:
 
 
 def _contrast(board: Board, a: Cell, b: Cell) -> Contrast:
-    ours, theirs = a.scores(), b.scores()
-    probability = (
-        probability_of_improvement(list(ours.values()), list(theirs.values()))
-        if min(len(ours), len(theirs)) > 1
-        else None
-    )
+    ours, theirs = a.merits(), b.merits()
+    enough = min(len(ours), len(theirs)) > 1
+    probability = probability_of_improvement(ours, theirs) if enough else None
     return Contrast(board, board.compare(a, b), probability)
 
 

@@ -37,7 +37,7 @@ class Comparison:
     a: Cell
     b: Cell
     difference: Difference | None
-    """Accuracy of a less that of b, of seeds that lived; None below two on a side."""
+    """Score of a less that of b, of seeds that lived; None below two on a side."""
     adjusted: float | None
     """The difference's p-value after Holm's correction over all pairs of the board; None
     where the pair is not one of those that a board ranks."""
@@ -46,14 +46,14 @@ class Comparison:
 
     @property
     def ahead(self) -> Cell | None:
-        """Which has the higher accuracy, as far as this pair alone can tell."""
+        """Which has the better score, as far as this pair alone can tell."""
         return self._ahead(None if self.difference is None else self.difference.p)
 
     @property
     def better(self) -> Cell | None:
         """Which is ahead after the correction: what places rest on.
 
-        Never one that diverged in a larger share of its seeds: the accuracy of those that
+        Never one that diverged in a larger share of its seeds: the score of those that
         lived is not what a new seed gets.
         """
         found = self._ahead(self.adjusted)
@@ -65,11 +65,14 @@ class Comparison:
     def _ahead(self, p: float | None) -> Cell | None:
         if self.difference is None or p is None or p >= 1 - LEVEL:
             return None
-        return self.a if self.difference.value > 0 else self.b
+        return self.a if self.a.metric.merit(self.difference.value) > 0 else self.b
 
     @property
     def test_error(self) -> float | None:
-        """Standard error of such an accuracy on that many test examples; None where unknown."""
+        """Standard error of such an accuracy on that many test examples; None where unknown,
+        and for another metric."""
+        if self.a.metric.name != "accuracy":
+            return None
         n, a, b = self.a.test_examples, self.a.estimate, self.b.estimate
         return accuracy_error((a.value + b.value) / 2, n) if n and a and b else None
 
@@ -124,7 +127,7 @@ def compare_all(group: Sequence[Cell]) -> list[Comparison]:
 
 
 def rank_cells(group: Sequence[Cell], found: Sequence[Comparison]) -> list[Standing]:
-    """Their places from all comparisons between them; rows by falling accuracy.
+    """Their places from all comparisons between them; the best rows first.
 
     A cell that lost seeds stands where its accuracy times the share that lived does.
     """

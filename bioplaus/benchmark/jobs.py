@@ -17,6 +17,7 @@ import torch
 from bioplaus.errors import BioplausError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins.from_file import Carried
+from bioplaus.records.metric import ACCURACY, Metric, metric_of_task
 from bioplaus.records.schema import Record, Trial
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
@@ -167,7 +168,12 @@ class TrialJob(Job[list[Trial]]):
         execution = Execution(torch.device(self.device), checkpoints=self.checkpoints)
         scores = train_stacked(experiments, data, self.seeds, execution, watch)
         return [
-            finished_trial(attempt.number, dict(attempt.settings), score)
+            finished_trial(
+                attempt.number,
+                dict(attempt.settings),
+                score,
+                metric_of_task(attempt.experiment.task.content()),
+            )
             for attempt, score in zip(attempts, scores, strict=True)
         ]
 
@@ -176,10 +182,18 @@ class TrialJob(Job[list[Trial]]):
 
 
 def finished_trial(
-    number: int, settings: dict[str, object], accuracies: list[float | None]
+    number: int,
+    settings: dict[str, object],
+    accuracies: list[float | None],
+    metric: Metric = ACCURACY,
 ) -> Trial:
-    """A trial from its seeds' validation accuracies, None where one diverged and counts 0."""
-    mean = sum(a or 0.0 for a in accuracies) / len(accuracies)
+    """A trial from its seeds' validation accuracies, None where one diverged and counts 0.
+
+    Of another metric there is nothing that counts as little: the trial then has no score.
+    """
+    mean: float | None = sum(a or 0.0 for a in accuracies) / len(accuracies)
+    if None in accuracies and metric.name != "accuracy":
+        mean = None
     return Trial(
         number=number,
         settings=settings,

@@ -40,6 +40,7 @@ class Study:
         start: Mapping[str, object],
         trials: int,
         storage: str | os.PathLike[str],
+        lower_is_better: bool = False,
     ) -> None:
         optuna = load_optuna()
         self._key, self._space, self._total = key, dict(space), trials
@@ -49,7 +50,7 @@ class Study:
             self._study = optuna.create_study(
                 storage=open_storage(storage),
                 study_name=key,
-                direction="maximize",
+                direction="minimize" if lower_is_better else "maximize",
                 load_if_exists=True,
             )
             for point in self._points(start)[len(self._found()) :]:

@@ -139,6 +139,8 @@ def step_seconds(experiment: Experiment, replicas: int, device: torch.device) ->
 def _examples(experiment: Experiment, count: int, device: torch.device) -> Split:
     stream, net = Stream(0).at("pace"), experiment.network
     x = stream.at("x").uniform((count, *net.in_shape)).to(device, PRECISIONS[experiment.precision])
+    if experiment.task.targets == "values":
+        return Split(x, stream.at("y").normal((count, net.classes)).to(device))
     y = (stream.at("y").uniform((count,)) * net.classes).long().to(device)
     return Split(x, y)
 

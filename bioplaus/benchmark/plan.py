@@ -40,7 +40,14 @@ class Place:
     def study(self, plan: TuningPlan) -> Study:
         """The trials of a plan, from the storage."""
         storage = self.storage or self.store.folder / JOURNAL
-        return Study(plan.key, plan.space, plan.start, plan.budget.trials, storage)
+        return Study(
+            plan.key,
+            plan.space,
+            plan.start,
+            plan.budget.trials,
+            storage,
+            plan.metric.lower_is_better,
+        )
 
     def together(self, experiment: Experiment) -> int:
         """How many seeds of an experiment one job trains at most."""

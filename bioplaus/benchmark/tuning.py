@@ -2,7 +2,8 @@
 
 A trial trains a few seeds, which no benchmark uses, on the training split less the
 validation split; its score is the mean validation accuracy after the last epoch, where a
-seed that diverged counts 0. Trial 0 is the default configuration, so tuning never does
+seed that diverged counts 0. Of a task with another metric it is the mean of that, and a trial
+with a seed that diverged has none. Trial 0 is the default configuration, so tuning never does
 worse than that on the validation split. Failed and diverged trials count. No trial has
 the test split in memory: see `bioplaus.benchmark.jobs.TrialJob`.
 """
@@ -23,6 +24,7 @@ from bioplaus.benchmark.steps import JobStep
 from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.search_space import Around, Choice, Dimension
+from bioplaus.records.metric import ACCURACY, Metric, metric_of_task
 from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget, digest
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
@@ -112,6 +114,11 @@ class TuningPlan:
             "first_seed": FIRST_SEED,
             "space": {name: str(dimension) for name, dimension in self.space.items()},
         }
+
+    @property
+    def metric(self) -> Metric:
+        """What trials are judged by."""
+        return metric_of_task(self.task.content())
 
     @property
     def key(self) -> str:
@@ -214,12 +221,14 @@ def _all_failed(job: TrialJob, reason: str) -> list[Trial]:
     return [failed_trial(a.number, dict(a.settings), reason, len(job.seeds)) for a in job.attempts]
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
+def choose(trials: Sequence[Trial], metric: Metric = ACCURACY) -> Trial:
     """The best on the validation split, of equals the first; TuningError where all failed."""
     scored = [t for t in trials if t.validation_accuracy is not None]
     if not scored:
-        raise TuningError(f"all {len(trials)} trials failed; the first: {trials[0].reason}")
-    return max(scored, key=lambda t: (t.validation_accuracy or 0.0, -t.number))
+        raise TuningError(
+            f"all {len(trials)} trials failed; the first: {trials[0].reason or trials[0].status}"
+        )
+    return max(scored, key=lambda t: (metric.merit(t.validation_accuracy or 0.0), -t.number))
 
 
 def tuning_record(
@@ -239,7 +248,7 @@ def tuning_record(
         budget=plan.budget,
         space={name: str(dimension) for name, dimension in plan.space.items()},
         trials=sorted(trials, key=lambda t: t.number),
-        chosen=choose(trials).settings,
+        chosen=choose(trials, plan.metric).settings,
         cell=cell,
         configuration=plan.configuration,
         provenance=provenance(torch.device(device), 1, plan.seeds) | note,

@@ -13,8 +13,9 @@ from bioplaus.benchmark.plan import JOURNAL
 from bioplaus.benchmark.tuning import TuningPlan, plan_tuning, tune
 from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.plugins import registry
+from bioplaus.records.metric import Metric
 from bioplaus.records.schema import Trial, Tuning
-from bioplaus.running.verify import accuracy_tolerance
+from bioplaus.running.verify import tolerance
 from bioplaus.system.device import resolve_device
 from bioplaus.tasks.task import Task
 from bioplaus.training.trainer import Progress
@@ -92,16 +93,25 @@ def verify_tuning(
     """
     plan, held_out = plan_of(tuning)
     with tempfile.TemporaryDirectory() as folder:
-        study = Study(plan.key, plan.space, plan.start, plan.budget.trials, Path(folder) / JOURNAL)
+        study = Study(
+            plan.key,
+            plan.space,
+            plan.start,
+            plan.budget.trials,
+            Path(folder) / JOURNAL,
+            plan.metric.lower_is_better,
+        )
         for steps in tune(plan, study, str(resolve_device(device))):
             for step in steps:
                 step.keep(step.job.run(watch))
         trials = study.trials()
-    reasons = _compared(tuning.trials, trials, held_out)
+    reasons = _compared(tuning.trials, trials, held_out, plan.metric)
     return TuningReproduction(not reasons, reasons, trials)
 
 
-def _compared(old: Sequence[Trial], new: Sequence[Trial], examples: int) -> list[str]:
+def _compared(
+    old: Sequence[Trial], new: Sequence[Trial], examples: int, metric: Metric
+) -> list[str]:
     found = []
     same = True
     for a, b in zip(old, new, strict=True):
@@ -116,6 +126,6 @@ def _compared(old: Sequence[Trial], new: Sequence[Trial], examples: int) -> list
         for seed, (x, y) in enumerate(zip(a.seeds, b.seeds, strict=True)):
             if x is None or y is None:
                 continue
-            if abs(x - y) > accuracy_tolerance(x, examples):
+            if abs(x - y) > tolerance(metric, x, examples):
                 found.append(f"trial {a.number}, seed {seed}: validation was {x:.4f}, is {y:.4f}")
     return found

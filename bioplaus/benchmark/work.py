@@ -99,7 +99,7 @@ def tuned(entry: Entry, place: Place, found: list[Tuning]) -> Work:
             folder = store.checkpoints_of_tuning(entry.task.name, entry.rule, plan.key)
             study = place.study(plan)
             trials = yield from tune(plan, study, place.device, folder)
-            cell = entry.cell(store, choose(trials).settings)
+            cell = entry.cell(store, choose(trials, plan.metric).settings)
             tuning = store.publish(
                 tuning_record(plan, trials, cell.digest, place.device, study.losses())
             )

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from bioplaus.analysis.boards import Board
     from bioplaus.analysis.pairwise import Contrast
     from bioplaus.analysis.statistics import Difference
+    from bioplaus.records.metric import Metric
 
 LEGEND = (
-    "Difference of mean test accuracies in points, of the seeds that lived, with its 95 % "
+    "Difference of mean test scores, accuracies in points, of the seeds that lived, with its 95 % "
     "interval for that task alone; p: for this pair alone, and adjusted (Holm) for all pairs of "
     "the board, which decides; P(better): the chance that a seed of the first does better than "
     "a seed of the second."
@@ -96,23 +97,23 @@ def _cells(made: Sequence[Board], compared: Sequence[Contrast]) -> list[list[str
         p = c.probability
         rows.append([
             c.board.title,
-            *_numbers(c.difference, c.comparison.adjusted),
+            *_numbers(c.difference, c.comparison.adjusted, c.board.metric),
             f"{p.value:.2f}" if p else "-",
             f"{p.low:.2f} to {p.high:.2f}" if p else "-",
             _seeds(c),
             c.verdict,
         ])  # fmt: skip
     if whole is not None:
-        numbers = _numbers(whole.difference, whole.adjusted)
+        numbers = _numbers(whole.difference, whole.adjusted, whole.parts[0].a.metric)
         rows.append(["mean of these", *numbers, "", "", "", joint_verdict(whole)])
     return [[printable(cell) for cell in row] for row in rows]
 
 
-def _numbers(d: Difference | None, adjusted: float | None) -> list[str]:
+def _numbers(d: Difference | None, adjusted: float | None, metric: Metric) -> list[str]:
     """Difference, interval and both p-values."""
     if d is None:
         return ["-"] * 4
-    return [f"{100 * d.value:+.2f}", _range(d), f"{d.p:.2g}",
+    return [metric.signed(d.value), _range(d, metric), f"{d.p:.2g}",
             "-" if adjusted is None else f"{adjusted:.2g}"]  # fmt: skip
 
 
@@ -126,9 +127,9 @@ def _seeds(c: Contrast) -> str:
     return f"{' and '.join(counts)}" + (f", {pairing(c.difference)}" if c.difference else "")
 
 
-def _range(d: Difference | None) -> str:
-    known = d is not None and d.low == d.low  # NaN is not itself
-    return f"{100 * d.low:+.2f} to {100 * d.high:+.2f}" if d and known else "-"
+def _range(d: Difference, metric: Metric) -> str:
+    known = d.low == d.low  # NaN is not itself
+    return f"{metric.signed(d.low)} to {metric.signed(d.high)}" if known else "-"
 
 
 def _markdown(made: Sequence[Board], compared: Sequence[Contrast]) -> str:

@@ -100,7 +100,7 @@ def plan(
 
     def experiment(rule: Rule) -> Experiment:
         made = _experiment(changed, rule, chosen, precision, base)
-        reason = _reason(rule, made.network)
+        reason = _reason(rule, changed, made.network)
         if reason:
             raise UnsupportedError(
                 f"{rule.name} cannot train on {changed.name}: {reason}; "
@@ -143,14 +143,19 @@ def configure(
     chosen = sort_settings(settings, [cls])
     task = base.updated(chosen.task) if chosen.task else base
     experiment = _experiment(task, cls.configured(chosen.rules[rule]), chosen, precision, base)
-    reason = _reason(experiment.rule, experiment.network)
+    reason = _reason(experiment.rule, task, experiment.network)
     if reason:
         raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}")
     return experiment
 
 
-def _reason(rule: Rule, network: Network) -> str | None:
-    """Why the rule cannot train the network; None where it can."""
+def _reason(rule: Rule, task: Task, network: Network) -> str | None:
+    """Why the rule cannot train the task's network; None where it can."""
+    if rule.needs not in task.gives:
+        return (
+            f"it learns from {rule.needs} themselves, and not from the output's error alone, and "
+            "this task has none"
+        )
     with blaming(f"the rule {rule.name!r} failed in `supports`", rule):
         reason = rule.supports(network)
     if reason is not None and not isinstance(reason, str):
@@ -187,7 +192,9 @@ def supported_tasks(rules: Sequence[Rule], reasons: list[str] | None = None) -> 
             if reasons is not None:
                 reasons.append(f"{name}: {error}")
             continue
-        found = [f"{name}: {rule.name}: {why}" for rule in rules if (why := _reason(rule, network))]
+        found = [
+            f"{name}: {rule.name}: {why}" for rule in rules if (why := _reason(rule, task, network))
+        ]
         if not found:
             yield task
         elif reasons is not None:

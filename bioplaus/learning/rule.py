@@ -127,6 +127,9 @@ class LearningRule(ABC, Generic[C]):
     relaxes: ClassVar[bool] = False
     """Whether its activities leave those of the forward pass: then what an update depends on
     cannot be measured from one batch, and its profile is declared alone."""
+    needs: ClassVar[Literal["error", "targets", "classes"]] = "error"
+    """What of a task it learns from: the error that any loss puts on the output, the targets
+    themselves, which two views have not, or classes."""
     published: ClassVar[tuple[Published, ...]] = ()
     """Results from the literature, each checked at its source."""
 
@@ -242,6 +245,13 @@ class LearningRule(ABC, Generic[C]):
     def predict(self, net: Network, params: Params, state: State, x: Tensor) -> Tensor:
         """The trained network's output for x, (N, n_L); by default the forward pass."""
         return net.output(params, x)
+
+    def embed(self, net: Network, params: Params, state: State, x: Tensor, layer: int) -> Tensor:
+        """What a probe reads of x, (N, ...): by default layer `layer`'s output, from 1.
+
+        For tasks without labels alone.
+        """
+        return net.forward(params, x)[layer - 1].output
 
     def refresh(
         self, net: Network, params: Params, state: State, batch: Batch, stream: Stream

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bioplaus.records.metric import ACCURACY, Metric, metric_of
 from bioplaus.records.schema import FailureRecord, Record, Trial, Tuning
 
 ROUNDING = 1e-9
@@ -210,10 +211,12 @@ def _of_tuning(tuning: Tuning) -> Iterator[str]:
     if [t.number for t in trials] != list(range(budget.trials)):
         yield f"{budget.trials} trials were to be made, and it holds {len(trials)}"
         return
+    metric = metric_of(tuning.configuration)
     for trial in trials:
-        yield from _of_trial(trial, budget.seeds)
+        yield from _of_trial(trial, budget.seeds, metric)
     scored = [t for t in trials if t.validation_accuracy is not None]
-    best = max(scored, key=lambda t: (t.validation_accuracy or 0.0, -t.number), default=None)
+    best = max(scored, default=None,
+               key=lambda t: (metric.merit(t.validation_accuracy or 0.0), -t.number))  # fmt: skip
     if best is not None and tuning.chosen != best.settings:
         yield f"trial {best.number} is the best, and another was chosen"
     if trials[0].settings:
@@ -230,18 +233,21 @@ def _of_tuning(tuning: Tuning) -> Iterator[str]:
         yield "its task holds no examples out to choose on"
 
 
-def _of_trial(trial: Trial, seeds: int) -> Iterator[str]:
+def _of_trial(trial: Trial, seeds: int, metric: Metric) -> Iterator[str]:
     what = f"trial {trial.number}"
     if len(trial.seeds) != seeds:
         yield f"{what} has {len(trial.seeds)} seeds of {seeds}"
         return
-    if any(value is not None and not 0.0 <= value <= 1.0 for value in trial.seeds):
-        yield f"{what} has an accuracy that is not between 0 and 1"
+    least, most = metric.least, metric.most
+    if any(value is not None and not least <= value <= most for value in trial.seeds):
+        between = "an accuracy" if metric == ACCURACY else f"a {metric.words}"
+        yield f"{what} has {between} that is not between {least:g} and {most:g}"
     mean = sum(value or 0.0 for value in trial.seeds) / seeds
     failed, lost = trial.status == "failed", None in trial.seeds
-    if failed != (trial.validation_accuracy is None):
+    none = failed or (lost and metric != ACCURACY)
+    if none != (trial.validation_accuracy is None):
         yield f"{what} is {trial.status}, with an accuracy of {trial.validation_accuracy}"
-    elif not failed and not math.isclose(trial.validation_accuracy or 0.0, mean, abs_tol=ROUNDING):
+    elif not none and not math.isclose(trial.validation_accuracy or 0.0, mean, abs_tol=ROUNDING):
         yield f"{what} scores {trial.validation_accuracy}, and its seeds {mean:g} in the mean"
     elif not failed and lost != (trial.status == "diverged"):
         yield f"{what} is {trial.status}, and its seeds say otherwise"

@@ -16,6 +16,7 @@ from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.plugins import registry
 from bioplaus.records.doubts import source_of
+from bioplaus.records.metric import Metric, metric_of
 from bioplaus.records.schema import Record
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
@@ -214,15 +215,31 @@ def beyond_tolerance(record: Record, again: Record, examples: int) -> list[str]:
     old, new = record.curves.metrics["loss"][0], again.curves.metrics["loss"][0]
     if (old is None) != (new is None) or (old and new and abs(new - old) > bound * abs(old)):
         found.append(f"the first epoch's loss was {old}, is {new}: more than {bound:g} of it off")
-    if record.test_accuracy is None or again.test_accuracy is None:
+    metric = metric_of(record.configuration)
+    old, new = metric.score(record), metric.score(again)
+    if old is None or new is None:
         return found
-    allowed = accuracy_tolerance(record.test_accuracy, examples)
-    if abs(again.test_accuracy - record.test_accuracy) > allowed:
+    allowed = tolerance(metric, old, examples)
+    if abs(new - old) > allowed:
         found.append(
-            f"the test accuracy was {record.test_accuracy:.4f}, is {again.test_accuracy:.4f}: "
-            f"more than {allowed:.4f} off"
+            f"the test {metric.words} was {old:.4f}, is {new:.4f}: more than {allowed:.4f} off"
         )
     return found
+
+
+def tolerance(metric: Metric, value: float, examples: int) -> float:
+    """How far a metric on so many examples may be off where rounding alone differs.
+
+    Of an accuracy so many standard errors, `accuracy_tolerance`. Of R2 as many of its own,
+    2 sqrt(R2) (1 - R2) / sqrt(n), at least one hundredth of what it leaves unexplained; of a
+    loss a tenth of it.
+    """
+    if metric.name == "accuracy":
+        return accuracy_tolerance(value, examples)
+    if metric.name == "r2":
+        error = 2 * math.sqrt(2 * max(value, 0.0) / examples)
+        return max(STANDARD_ERRORS * error, 0.01) * (1 - value)
+    return 0.1 * abs(value)
 
 
 def accuracy_tolerance(accuracy: float, examples: int) -> float:

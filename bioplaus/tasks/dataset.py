@@ -1,4 +1,4 @@
-"""The dataset contract: labelled examples in two splits, checked and checksummed."""
+"""The dataset contract: examples with their targets in two splits, checked and checksummed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Split:
     """Examples of one split, as stored: not yet scaled or cast.
 
     x: any real dtype (uint8 for images), shape (N, *example shape).
-    y: int64 class indices, shape (N,).
+    y: int64 class indices, shape (N,), or float values to learn, shape (N, how many).
 
     numpy arrays, lists of numbers and other integer types are converted. InvalidExamples for
     what is not numbers, for NaN or infinity, and where the two differ in length.
@@ -60,6 +60,18 @@ class Split:
                 + f" (they run from 1 to {classes}: subtract 1)" * from_one
             )
 
+    def check_values(self, count: int) -> None:
+        """InvalidExamples where targets are not `count` finite numbers for each example."""
+        y = self.y
+        if not y.is_floating_point() or tuple(y.shape) != (len(self), count):
+            one = "; write y[:, None]" if y.dim() == 1 and count == 1 else ""
+            raise InvalidExamples(
+                f"targets are {y.dtype} of shape {tuple(y.shape)}, due are floats of shape "
+                f"({len(self)}, {count}){one}"
+            )
+        if wrong := int((~torch.isfinite(y)).any(1).sum()):
+            raise InvalidExamples(f"{wrong} of {len(self)} targets are NaN or infinity")
+
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
@@ -78,7 +90,7 @@ class Split:
 
 
 class Dataset(ABC):
-    """A classification data set, found through the entry points `bioplaus.datasets`.
+    """A data set, classes or numbers to learn, found through the entry points `bioplaus.datasets`.
 
     The two splits load separately, so that whoever must not see the test data
     never has them in memory.
@@ -103,6 +115,9 @@ class Dataset(ABC):
     shape: ClassVar[tuple[int, ...]]
     """Shape of one example: (features,) or (channels, height, width)."""
     classes: ClassVar[int]
+    """How many classes there are, or numbers to an example where `targets` are values."""
+    targets: ClassVar[Literal["classes", "values"]] = "classes"
+    """Values: y is float, (N, classes), for regression; tasks say `targets = "values"`."""
     scale: ClassVar[float] = 1.0
     """Stored values are multiplied by this; images end up in [0, 1]."""
     sizes: ClassVar[Mapping[SplitName, int]] = MappingProxyType({})

@@ -43,6 +43,8 @@ def _wrong_declaration(dataset: Dataset) -> str | None:
         )
     if not _is_count(classes):
         return f"`classes` is {shown(repr(classes), 60)}, due is how many there are"
+    if dataset.targets not in ("classes", "values"):
+        return f"`targets` is {shown(repr(dataset.targets), 60)}, due is 'classes' or 'values'"
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
         return f"`scale` is {shown(repr(scale), 60)}, due is a number such as 1 / 255"
     return None
@@ -74,7 +76,7 @@ def load_split(dataset: Dataset, which: SplitName) -> Split:
     try:
         split = _as_split(given)
         _check_shape(split, tuple(dataset.shape))
-        split.check(dataset.classes)
+        (split.check_values if dataset.targets == "values" else split.check)(dataset.classes)
     except InvalidExamples as error:
         raise DataError(f"{title}: {error}") from None
     return split

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self, TypeVar
+from math import prod
+from typing import Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import tasks
@@ -19,60 +20,29 @@ from bioplaus.errors import (
     validation_message,
 )
 from bioplaus.learning.optimizers import OptimizerSpec
-from bioplaus.network.layer import Init, InitScheme, Shape
-from bioplaus.network.losses import get_loss
+from bioplaus.network.layer import Shape
+from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
-from bioplaus.network.toml_layers import MOST, LayerSpec, build_layers
-from bioplaus.network.toml_nodes import NodeSpec, build_nodes, check_nodes, filled_in
+from bioplaus.network.toml_layers import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import parse_toml, read_toml
-from bioplaus.tasks.dataset import Split
+from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
-from bioplaus.tasks.variations import first_examples, vary_layers, with_noisy_labels
+from bioplaus.tasks.goal import Goal
+from bioplaus.tasks.network_spec import NetworkSpec
+from bioplaus.tasks.variations import first_examples, with_noisy_labels
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NetworkSpec(_Data):
-    """Layers from the input up, or the nodes of a graph, and how their weights start."""
-
-    layers: tuple[LayerSpec, ...] | None = Field(None, min_length=1)
-    nodes: Annotated[tuple[NodeSpec, ...] | None, BeforeValidator(filled_in)] = Field(
-        None, min_length=1, description="in the order in which they are computed"
-    )
-    init: InitScheme = "orthogonal"
-    gain: float = Field(1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.layers is None) == (self.nodes is None):
-            raise ConfigError(
-                "a network is either layers = [...], from the input up, or nodes = [...], a graph"
-            )
-        if self.nodes is not None:
-            check_nodes(self.nodes)
-        return self
-
-    def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
-        """The network on data of that shape; ConfigError where a layer does not fit."""
-        if self.nodes is not None:
-            layers = build_nodes(self.nodes, in_shape)
-        else:
-            assert self.layers is not None
-            layers = build_layers(self.layers, in_shape)
-        return Network(layers, get_loss(loss), classes, Init(self.init, self.gain))
-
-
-class Task(_Data):
+class Task(BaseModel):
     """A benchmark task; copy a built-in file to make your own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
     description: str = ""
     dataset: str
     validation: int = Field(0, ge=0, description="training examples held out; 0 for none")
-    loss: Literal["mse", "cross_entropy"]
+    loss: Literal["mse", "cross_entropy", "contrastive_hinge"]
     batch_size: int = Field(gt=0)
     epochs: int = Field(gt=0)
     optimizer: OptimizerSpec
@@ -83,6 +53,13 @@ class Task(_Data):
     train_examples: int | None = Field(None, gt=0, description="only so many, the same for all")
     label_noise: float | None = Field(
         None, gt=0, lt=1, description="share of the training labels that are wrong"
+    )
+    targets: Literal["values"] | None = Field(
+        None, description="numbers in the place of classes: the data set's, for a regression"
+    )
+    goal: Goal | None = Field(None, description="what to learn without labels")
+    metric: Literal["r2", "loss"] | None = Field(
+        None, description="what boards rank by, of a task without classes; default r2"
     )
 
     def content(self) -> dict[str, object]:
@@ -99,28 +76,67 @@ class Task(_Data):
                 raise UnknownNameError("task setting", field, choices, _instead(field))
         return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """What of it rules may learn from: "error", "targets", "classes"."""
+        if self.goal is not None and self.goal.kind == "two-views":
+            return frozenset({"error"})
+        numbers = self.goal is not None or self.targets == "values"
+        return frozenset({"error", "targets"} if numbers else {"error", "targets", "classes"})
+
     def build_network(self) -> Network:
         """The network on this task's data, without loading them."""
         dataset = load_dataset(self.dataset)
         try:
-            network = self._varied_network()
+            spec = self.network.varied(self.depth, self.width, self.activation)
         except (ConfigError, ValidationError) as error:
             why = validation_message(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigError(f"task {self.name}: {why}") from None
-        return network.build(dataset.shape, self.loss, dataset.classes)
+        self._check_goal(dataset)
+        classes, loss = self._outputs(dataset)
+        network = spec.build(dataset.shape, loss, classes)
+        try:
+            if self.goal is not None:
+                self.goal.check(network.depth, dataset.shape)
+        except ConfigError as error:
+            raise ConfigError(f"task {self.name}: {error}") from None
+        return network
 
-    def _varied_network(self) -> NetworkSpec:
-        """The network as depth, width and activation say; ConfigError."""
-        changes = self.depth, self.width, self.activation
-        if changes == (None, None, None):
-            return self.network
-        if self.network.layers is None:
-            raise ConfigError(
-                "depth, width and activation vary a row of layers, and this network is a graph of "
-                "nodes: change its file"
+    def _outputs(self, dataset: Dataset) -> tuple[int | None, Loss]:
+        """How many units are taught, None for all of the last layer's, and by which loss."""
+        if self.goal is None:
+            return dataset.classes, get_loss(self.loss)
+        if self.goal.kind == "two-views":
+            return None, self.goal.hinge()
+        return prod(dataset.shape), get_loss(self.loss)
+
+    def _check_goal(self, dataset: Dataset) -> None:
+        """ConfigError where goal, targets, loss and data do not go together."""
+        wrong = ""
+        values = self.targets == "values"
+        if self.goal is not None and values:
+            wrong = "it has a goal and `targets`; a goal makes its own targets"
+        elif self.goal is None and values != (dataset.targets == "values"):
+            there, due = (
+                ("values", 'set targets = "values"')
+                if not values
+                else ("classes", "leave `targets` out")
             )
-        layers = vary_layers(self.network.layers, *changes)
-        return self.network.model_copy(update={"layers": layers})
+            wrong = f"the targets of {dataset.name} are {there}: {due}"
+        elif self.loss not in (losses := self._losses()):
+            wrong = f'the loss {self.loss} is for another goal: set loss = "{losses[0]}"'
+        elif (self.goal or values) and self.label_noise is not None:
+            wrong = "label_noise is for classes"
+        elif self.metric and (self.goal is None or self.goal.kind == "two-views") and not values:
+            wrong = f"the metric {self.metric} is for tasks of numbers to learn"
+        if wrong:
+            raise ConfigError(f"task {self.name}: {wrong}")
+
+    def _losses(self) -> tuple[str, ...]:
+        """The losses that its targets may have."""
+        if self.goal is not None:
+            return (self.goal.loss,)
+        return ("mse",) if self.targets == "values" else ("cross_entropy", "mse")
 
     def load_training_data(self) -> TrainingData:
         """All but the test split, which is not read; DataError as for `load_data`."""

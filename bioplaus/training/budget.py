@@ -1,4 +1,4 @@
-"""How long and how fast to learn."""
+"""How long and how fast to learn, and from what."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.tasks.door import load_dataset
+from bioplaus.tasks.task import Task
+from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
 
 
 @dataclass(frozen=True)
@@ -16,9 +19,19 @@ class Budget:
     epochs: int
     optimizer: OptimizerSpec
     aux_optimizer: OptimizerSpec | None
+    lesson: Lesson = CLASSES
 
 
 def budget(experiment: Experiment) -> Budget:
     """The experiment's, for a trainer."""
     task = experiment.task
-    return Budget(task.batch_size, task.epochs, experiment.optimizer, experiment.aux_optimizer)
+    own, auxiliary = experiment.optimizer, experiment.aux_optimizer
+    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task))
+
+
+def lesson(task: Task) -> Lesson:
+    """What the task teaches."""
+    if task.goal is not None:
+        kind = TwoViews if task.goal.kind == "two-views" else Reconstruction
+        return kind(task.goal, load_dataset(task.dataset).shape)
+    return Values() if task.targets == "values" else CLASSES

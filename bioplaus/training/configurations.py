@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.metric import metric_of_task
 from bioplaus.tasks.task import TrainingData
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import train_together
@@ -51,14 +52,16 @@ def train_stacked(
     execution: Execution,
     watch: Callable[[Progress], None],
 ) -> list[list[float | None]]:
-    """The validation accuracies after the last epoch of each experiment's seeds.
+    """The validation accuracies, or what else the task's metric is, of each experiment's seeds.
 
     None for a seed that diverged. Experiments of one `structure`. PluginError where the
     rule raises.
     """
     trainers = train_together(experiments, data, seeds, execution, watch, probe=False)
+    metric = metric_of_task(experiments[0].task.content())
+    name = f"validation_{metric.name}"
     found = [
-        None if o.diverged_epoch is not None else o.validation_accuracy[-1]
+        None if o.diverged_epoch is not None else o.last(name)
         for trainer in trainers
         for o in trainer.outcomes
     ]

@@ -19,7 +19,7 @@ def step_flops(stepper: Stepper) -> int | None:
 def cost(trainer: Trainer) -> Cost:
     """What the training that is over took."""
     flops = step_flops(trainer.stepper)
-    batch = trainer.budget.batch_size
+    batch = trainer.budget.lesson.rows(trainer.budget.batch_size)
     forward = 2 * batch * sum(layer.multiply_adds() for layer in trainer.net.layers)
     on_cuda = trainer.device.type == "cuda"
     if on_cuda:

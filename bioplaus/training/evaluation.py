@@ -1,4 +1,4 @@
-"""What is measured after every epoch: right answers, and how updates compare with gradients.
+"""What is measured after every epoch: answers, and how updates compare with gradients.
 
 Both are programs, as a step is: traced once, compiled where that repays itself, and on a
 GPU replayed as CUDA graphs.
@@ -6,7 +6,7 @@ GPU replayed as CUDA graphs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from bioplaus.learning.batching import Rule, batched_predict
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.tasks.dataset import Split
 from bioplaus.training.cuda_graph import Captured
+from bioplaus.training.lesson import Exam, Lesson
 from bioplaus.training.traced_step import Function, Program, Traceable
 
 _ELEMENTS = 2**24
@@ -28,47 +28,63 @@ NewProgram = Callable[[Function], Program]
 """Makes a program of a function, which knows when to compile it."""
 
 
-class Accuracies:
-    """Each replica's share of right answers on splits that stay the same."""
+class Examination:
+    """How each replica's answers are judged on splits that stay the same."""
 
     def __init__(
         self,
         rule: Rule,
         net: Network,
-        splits: Sequence[Split],
+        lesson: Lesson,
+        exams: Mapping[str, Exam],
         replicas: int,
         program: NewProgram,
         capture: bool,
     ) -> None:
-        """splits: at least one. capture: replay CUDA graphs where there is such a device."""
-        self._net, self._sizes = net, [len(split) for split in splits]
+        """exams: of at least one split. capture: replay CUDA graphs on such a device."""
+        self._net, self._lesson = net, lesson
+        self._sizes = {name: len(exam.x) for name, exam in exams.items()}
         self._predict = batched_predict(rule, net)
         self._program, self._capture = program, capture
         shapes = (net.in_shape, *(layer.out_shape for layer in net.layers))
         units = max(torch.Size(shape).numel() for shape in shapes)
         chunk = max(1, _ELEMENTS // (replicas * units))
-        x, y = torch.cat([split.x for split in splits]), torch.cat([split.y for split in splits])
-        self._chunks = list(zip(torch.split(x, chunk), torch.split(y, chunk), strict=True))
+        columns = zip(*([exam.x, *exam.given] for exam in exams.values()), strict=True)
+        split = [torch.split(torch.cat(column), chunk) for column in columns]
+        self._chunks = list(zip(*split, strict=True))
+        self._programs: dict[int, Program] = {}
         self._replayed: dict[int, Replayed] = {}
 
-    def __call__(self, params: Params, state: State) -> Tensor:
-        """(splits, R), on the parameters' device."""
-        right = torch.cat([self._right(params, state, x, y) for x, y in self._chunks], dim=1)
-        counts = torch.stack([part.sum(1) for part in torch.split(right, self._sizes, dim=1)])
-        return counts.double() / torch.tensor(self._sizes, device=counts.device)[:, None]
+    def __call__(self, params: Params, state: State) -> dict[str, Tensor]:
+        """ "test_accuracy" and the like, (R,) each, on the parameters' device."""
+        parts = [self._judged(params, state, chunk) for chunk in self._chunks]
+        names = next(iter(self._programs.values())).names
+        judged = {
+            n: torch.cat(p, dim=1) for n, p in zip(names, zip(*parts, strict=True), strict=True)
+        }
+        sizes = list(self._sizes.values())
+        found = {}
+        for i, (split, size) in enumerate(self._sizes.items()):
+            sums = {n: torch.split(j, sizes, dim=1)[i].sum(1) for n, j in judged.items()}
+            for name, mark in self._lesson.marks(sums, size).items():
+                found[f"{split}_{name}"] = mark
+        return found
 
-    def _right(self, params: Params, state: State, x: Tensor, y: Tensor) -> Tensor:
-        """Whether each replica's answer is right, (R, N)."""
+    def _judged(self, params: Params, state: State, chunk: Sequence[Tensor]) -> list[Tensor]:
+        """Numbers of each replica's answers, (R, N) each."""
+        x, *_ = chunk
         if len(x) not in self._replayed:
             program = self._program(self._function([list(part) for part in (params, *state)]))
+            self._programs[len(x)] = program
             self._replayed[len(x)] = Replayed(program, x.device, self._capture)
-        return self._replayed[len(x)](given(params, state), [x, y])[0].clone()
+        return [t.clone() for t in self._replayed[len(x)](given(params, state), chunk)]
 
     def _function(self, names: Sequence[Sequence[str]]) -> Function:
         def function(*tensors: Tensor) -> Traceable:
-            (params, aux, memory), (x, y) = taken(tensors, names)
+            (params, aux, memory), (x, *asked) = taken(tensors, names)
             output = self._predict(params, State(aux, memory), x)
-            return [output[..., : self._net.classes].argmax(-1) == y], ()
+            judged = self._lesson.judge(self._net, output, asked)
+            return list(judged.values()), tuple(judged)
 
         return function
 

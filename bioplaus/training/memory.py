@@ -10,7 +10,7 @@ import torch
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.system.device import PRECISIONS
 from bioplaus.tasks.dataset import Split
-from bioplaus.training.budget import budget
+from bioplaus.training.budget import budget, lesson
 from bioplaus.training.stepper import Stepper
 
 _SHARE = 0.8
@@ -39,10 +39,12 @@ def replica_bytes(experiment: Experiment, train: Split) -> int | None:
 
 def generous_bytes(experiment: Experiment) -> int:
     """More bytes than a replica of all but the most extravagant rules needs."""
+    task = experiment.task
+    rows = lesson(task).rows(task.batch_size)
     network, itemsize = experiment.network, PRECISIONS[experiment.precision].itemsize
     units = sum(prod(layer.out_shape) for layer in network.layers) + prod(network.in_shape)
     weights = sum(layer.multiply_adds() for layer in network.layers)  # no fewer than there are
-    return itemsize * (30 * weights + 100 * experiment.task.batch_size * units)
+    return itemsize * (30 * weights + 100 * rows * units)
 
 
 def free_memory(device: torch.device) -> int:

@@ -26,6 +26,12 @@ class Outcome:
     diverged_epoch: int | None = None
     params: Params = field(default_factory=dict)
 
+    def last(self, mark: str) -> float | None:
+        """A mark after the last epoch, "test_accuracy" or "validation_r2" say; None for none."""
+        own = {"validation_accuracy": self.validation_accuracy, "test_accuracy": self.test_accuracy}
+        curve = own[mark] if mark in own else self.metrics.get(mark)
+        return curve[-1] if curve else None
+
     def curves(self) -> Iterator[tuple[tuple[str, ...], Curve]]:
         """Every curve with its name."""
         yield ("validation_accuracy",), self.validation_accuracy

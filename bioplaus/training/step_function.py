@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,16 +13,24 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.training.traced_step import Function, Traceable
 
+Shown = Callable[[Tensor, Tensor, Tensor], Batch]
+
 
 def step_function(
-    rule: Rule, net: Network, options: Params, noise: NoiseSource, names: Sequence[Sequence[str]]
+    rule: Rule,
+    net: Network,
+    options: Params,
+    noise: NoiseSource,
+    names: Sequence[Sequence[str]],
+    shown: Shown,
 ) -> Function:
     """The tensors that a step takes and gives are in one order, that of `names`.
 
     names: of the parameters, the auxiliary parameters and the memory. Taken: these, then the
     indices of the batches (R, N), the step's number () and all examples and targets. Given:
     gradients, auxiliary gradients, the next memory, and the metrics (M, R), whose names are
-    the second part of the result. options: as for `batched_update`.
+    the second part of the result. options: as for `batched_update`. shown: makes batches of
+    examples and targets, (R, N, ...), and the step's number.
     """
     update_all = batched_update(rule, net, options)
     param_names, aux_names, memory_names = names
@@ -33,7 +41,8 @@ def step_function(
         aux = {name: next(rest) for name in aux_names}
         memory = {name: next(rest) for name in memory_names}
         index, number, x, y = rest
-        update = update_all(params, State(aux, memory), Batch(x[index], y[index]), noise.at(number))
+        batch = shown(x[index], y[index], number)
+        update = update_all(params, State(aux, memory), batch, noise.at(number))
         # the optimizers write into parameters: nothing a rule returns may share their storage
         owned = [*params.values(), *aux.values()]
         grads, aux_grads, following = (

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule
 
@@ -54,14 +53,17 @@ class Stepper:
         whether what runs once an epoch is compiled; None as steps are."""
         self.rule, self.net, self.seeds = rule, net, tuple(seeds)
         dtype, device = train.x.dtype, train.x.device
-        self._examples = Split(train.x, F.one_hot(train.y, net.classes).to(dtype))
+        self._examples = Split(train.x, budget.lesson.targets(train, net))
+        self._lesson = budget.lesson
         self._replicas = Replicas(rule, net, budget, self.seeds, dtype, device, each)
         self._options = {
             name: torch.tensor(values, dtype=dtype, device=device)
             for name, values in (differing_options(each) if each else {}).items()
         }
-        self.noise = NoiseSource(rule.noise(net, budget.batch_size), seeds, dtype, device)
-        steps = budget.epochs * (len(train) // budget.batch_size)
+        size, steps = budget.batch_size, budget.epochs * (len(train) // budget.batch_size)
+        self.noise = NoiseSource(rule.noise(net, budget.lesson.rows(size)), seeds, dtype, device)
+        self._drawn = NoiseSource(budget.lesson.noise(size), seeds, dtype, device, "views")
+        self._drawn_once = NoiseSource(budget.lesson.noise(size), [0], dtype, device, "probe views")
         self._of_steps = Decision(compile, steps)
         self._of_measurements = Decision(measured or compile, budget.epochs)
         self._programs: dict[Rule, Program] = {}
@@ -85,7 +87,8 @@ class Stepper:
         """
         every = self.rule.refresh_every
         if every and number % every == 0:
-            self._replicas.refresh(self.gather(index), number)
+            at = torch.tensor(number, device=index.device)
+            self._replicas.refresh(self._shown(*self.gather(index), at), number)
         rule = self.rule.variant(number)
         return self._driver.step(self._program(rule), index, number, sums)
 
@@ -120,8 +123,17 @@ class Stepper:
         return program
 
     def gather(self, index: Tensor) -> Batch:
-        """The examples at those indices, with one-hot targets."""
+        """The examples at those indices, as they are, and their targets."""
         return Batch(self._examples.x[index], self._examples.y[index])
+
+    def probe_batch(self, index: Tensor) -> Batch:
+        """A batch of the examples at those indices, (N,), shown as no step shows them."""
+        shown = self._lesson.show(*self.gather(index[None]), self._drawn_once.at(0))
+        return Batch(shown.x[0], shown.y[0])
+
+    def _shown(self, x: Tensor, y: Tensor, number: Tensor) -> Batch:
+        """The batches of a step, of each replica's examples, (R, N, ...)."""
+        return self._lesson.show(x, y, self._drawn.at(number))
 
     @property
     def not_captured(self) -> list[str]:
@@ -186,7 +198,7 @@ class Stepper:
         config, own = self.rule.config, rule.config
         options = {n: t for n, t in self._options.items() if getattr(own, n) == getattr(config, n)}
         names = [list(part) for part in (self.params, *self.state)]
-        return step_function(rule, self.net, options, self.noise, names)
+        return step_function(rule, self.net, options, self.noise, names, self._shown)
 
 
 class Decision:

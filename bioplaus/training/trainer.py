@@ -20,7 +20,8 @@ from bioplaus.system.interruption import Interruption
 from bioplaus.tasks.dataset import Split
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors
-from bioplaus.training.evaluation import Accuracies, ProbeProgram
+from bioplaus.training.evaluation import ProbeProgram
+from bioplaus.training.marking import Marking
 from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors
 from bioplaus.training.stepper import Compile, Stepper
 from bioplaus.training.traced_step import Program
@@ -76,7 +77,7 @@ class Trainer:
         )
         with torch.no_grad():  # what it gives is checked now, not after the first epoch
             batched_predict(rule, net)(self.params, self.state, splits.train.x[:2])
-        self._accuracies = self._make_accuracies(rule, compile != "off")
+        self._marking = self._make_marking(rule, compile != "off")
         self._probe = self._make_probe(rule, compile != "off") if probe else None
         self.steps_per_epoch = len(splits.train) // budget.batch_size
         self.outcomes = [Outcome(seed) for seed in seeds]
@@ -296,7 +297,7 @@ class Trainer:
         """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
         totals = dict(zip(self.stepper.metrics, sums, strict=True))
         means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
-        validation, test = self.accuracies()
+        marks = self._marking(self.params, self.state, epoch == self.budget.epochs)
         alignment = self._alignment()
         healthy = (self._finite() & totals["loss"].isfinite()).tolist()
         for index, outcome in enumerate(self.outcomes):
@@ -305,25 +306,15 @@ class Trainer:
             lost = outcome.diverged_epoch is not None
             for name, values in means.items():
                 outcome.metrics.setdefault(name, []).append(values[index])
-            outcome.validation_accuracy.append(
-                None if lost or not validation else validation[index]
-            )
-            outcome.test_accuracy.append(None if lost or not test else test[index])
+            marked = {name: None if lost else values[index] for name, values in marks.items()}
+            outcome.validation_accuracy.append(marked.pop("validation_accuracy", None))
+            outcome.test_accuracy.append(marked.pop("test_accuracy", None))
+            for name, value in marked.items():
+                outcome.metrics.setdefault(name, [None] * (epoch - 1)).append(value)
             for reference, numbers in alignment.items():
                 curves = outcome.alignment.setdefault(reference, {})
                 for name, values in numbers.items():
                     curves.setdefault(name, []).append(values[index])
-
-    def accuracies(self) -> tuple[list[float], list[float]]:
-        """Each replica's share of right answers on the validation and the test split.
-
-        [] for a split that is not there.
-        """
-        shares = self._accuracies(self.params, self.state).tolist() if self._accuracies else []
-        here = iter(shares)
-        splits = self.splits.validation, self.splits.test
-        validation, test = ([] if split is None else next(here) for split in splits)
-        return validation, test
 
     def _alignment(self) -> dict[str, dict[str, list[float]]]:
         """reference -> "cosine.1", ... -> each replica's; {} without a probe."""
@@ -336,12 +327,11 @@ class Trainer:
             found.setdefault(reference, {})[short] = values
         return found
 
-    def _make_accuracies(self, rule: Rule, capture: bool) -> Accuracies | None:
-        splits = [s for s in (self.splits.validation, self.splits.test) if s is not None]
-        if not splits:
-            return None
-        program = self.stepper.measurement
-        return Accuracies(rule, self.net, splits, len(self.seeds), program, capture)
+    def _make_marking(self, rule: Rule, capture: bool) -> Marking:
+        splits, program = self.splits, self.stepper.measurement
+        others = {"validation": splits.validation, "test": splits.test}
+        lesson, initial = self.budget.lesson, self.params
+        return Marking(rule, self.net, lesson, splits.train, others, initial, program, capture)
 
     def _make_probe(self, rule: Rule, capture: bool) -> ProbeProgram:
         probe = AlignmentProbe(rule, self.net, self.params, self._probe_batch(), self.seeds)
@@ -351,7 +341,7 @@ class Trainer:
     def _probe_batch(self) -> Batch:
         """The same training examples for every rule and seed."""
         order = Stream(0).at("probe").permutation(len(self.splits.train))
-        return self.stepper.gather(order[: self.budget.batch_size].to(self.device))
+        return self.stepper.probe_batch(order[: self.budget.batch_size].to(self.device))
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

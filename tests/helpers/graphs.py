@@ -15,7 +15,7 @@ from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_nodes import INPUT
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.tasks.task import NetworkSpec
+from bioplaus.tasks.network_spec import NetworkSpec
 
 __all__ = ["GRAPHS", "Table", "evaluate", "graph_grads", "graph_params", "named", "network"]
 

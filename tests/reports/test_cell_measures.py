@@ -51,4 +51,4 @@ def test_a_curve_is_of_the_seeds_that_lived() -> None:
     (board,) = boards(
         ResultSet([make_record(test=0.8), gone.model_copy(update={"curves": curves})])
     )
-    assert measures.accuracy_curve(board.cells[0]).mean == pytest.approx([0.8, 0.8])
+    assert measures.score_curve(board.cells[0]).mean == pytest.approx([0.8, 0.8])

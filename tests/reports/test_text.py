@@ -24,7 +24,8 @@ from tests.helpers.records import make_record
 
 COLUMNS = (
     "task,rule,config,seeds,diverged,test_accuracy,test_accuracy_std,validation_accuracy,"
-    "validation_accuracy_std,train_loss,train_seconds,alignment,epochs,cell"
+    "validation_accuracy_std,train_loss,train_seconds,alignment,epochs,cell,"
+    "metric,test_score,test_score_std,validation_score,validation_score_std"
 )
 HOSTILE = [
     "a|b",
@@ -208,6 +209,7 @@ def test_csv_reads_back() -> None:
     assert [row[2] for row in body] == expected["config"].tolist()
     accuracies = [float(row[5]) for row in body]
     assert accuracies == expected["test_accuracy"].tolist(), "exact, not rounded"
+    assert [row[15] for row in body] == [row[5] for row in body], "the score is the accuracy here"
     types = {"task": str, "rule": str, "config": str, "cell": str}
     frame = pd.read_csv(io.StringIO(text, newline=""), dtype=types)
     frame["config"] = frame["config"].fillna("")

@@ -28,7 +28,10 @@ def test_every_task_is_valid_and_builds_its_network(name: str) -> None:
     task = read_task(name)
     assert task.name == name
     assert task.description
-    assert task.build_network().classes == load_dataset(task.dataset).classes
+    if task.goal is None:
+        assert task.build_network().classes == load_dataset(task.dataset).classes
+    else:
+        assert task.build_network().classes == task.build_network().layers[-1].out_shape[0]
 
 
 def test_digits_square_is_the_published_split_and_network() -> None:

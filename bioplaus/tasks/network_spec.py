@@ -1,0 +1,64 @@
+"""A task's network as data: a row of layers, or the nodes of a graph."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from bioplaus.errors import ConfigError
+from bioplaus.network.layer import Init, InitScheme, Shape
+from bioplaus.network.losses import Loss
+from bioplaus.network.network import Network
+from bioplaus.network.toml_layers import LayerSpec, build_layers
+from bioplaus.network.toml_nodes import NodeSpec, build_nodes, check_nodes, filled_in
+from bioplaus.tasks.variations import vary_layers
+
+
+class NetworkSpec(BaseModel):
+    """Layers from the input up, or the nodes of a graph, and how their weights start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    layers: tuple[LayerSpec, ...] | None = Field(None, min_length=1)
+    nodes: Annotated[tuple[NodeSpec, ...] | None, BeforeValidator(filled_in)] = Field(
+        None, min_length=1, description="in the order in which they are computed"
+    )
+    init: InitScheme = "orthogonal"
+    gain: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.layers is None) == (self.nodes is None):
+            raise ConfigError(
+                "a network is either layers = [...], from the input up, or nodes = [...], a graph"
+            )
+        if self.nodes is not None:
+            check_nodes(self.nodes)
+        return self
+
+    def build(self, in_shape: Shape, loss: Loss, classes: int | None) -> Network:
+        """The network on data of that shape; ConfigError where a layer does not fit.
+
+        classes: None for as many as the last layer has units.
+        """
+        if self.nodes is not None:
+            layers = build_nodes(self.nodes, in_shape)
+        else:
+            assert self.layers is not None
+            layers = build_layers(self.layers, in_shape)
+        if classes is None:
+            classes = layers[-1].out_shape[0]
+        return Network(layers, loss, classes, Init(self.init, self.gain))
+
+    def varied(self, depth: int | None, width: int | None, activation: str | None) -> NetworkSpec:
+        """Another depth, width or activation, where one is given; ConfigError."""
+        changes = depth, width, activation
+        if changes == (None, None, None):
+            return self
+        if self.layers is None:
+            raise ConfigError(
+                "depth, width and activation vary a row of layers, and this network is a graph of "
+                "nodes: change its file"
+            )
+        return self.model_copy(update={"layers": vary_layers(self.layers, *changes)})

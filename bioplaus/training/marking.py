@@ -1,0 +1,55 @@
+"""What is measured of every replica after an epoch, and once more after the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.rule import State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.tasks.dataset import Split
+from bioplaus.training.evaluation import Examination, NewProgram
+from bioplaus.training.lesson import Lesson
+from bioplaus.training.probing import Probing
+
+Marks = dict[str, list[float | None]]
+"""Name -> each replica's number: "test_accuracy", "validation_r2", ..."""
+
+
+class Marking:
+    """The exams of a lesson, and its probes where it has any."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        net: Network,
+        lesson: Lesson,
+        train: Split,
+        others: Mapping[str, Split | None],
+        initial: Params,
+        program: NewProgram,
+        capture: bool,
+    ) -> None:
+        """others: "validation" and "test", None where there is none. initial: stacked."""
+        there = {name: split for name, split in others.items() if split is not None}
+        asked = {name: lesson.exam(split, name, train, net) for name, split in there.items()}
+        exams = {name: exam for name, exam in asked.items() if exam is not None}
+        replicas = len(next(iter(initial.values())))
+        layer = lesson.probed(net)
+        self._exams, self._probing = None, None
+        if exams:
+            self._exams = Examination(rule, net, lesson, exams, replicas, program, capture)
+        if there and layer is not None:
+            self._probing = Probing(rule, net, {"train": train, **there}, layer, initial)
+
+    def __call__(self, params: Params, state: State, ended: bool) -> Marks:
+        """{} where there is no split to measure on. ended: after the last epoch."""
+        marks: Marks = {}
+        if self._exams is not None:
+            marks |= {n: v.tolist() for n, v in self._exams(params, state).items()}
+        if self._probing is not None:
+            marks |= self._probing.after_epoch(params, state)
+            if ended:
+                marks |= self._probing.at_the_end(params, state)
+        return marks
