@@ -24,7 +24,7 @@ from bioplaus.records.schema import ResultSet
 
 from .cell_measures import command
 from .downloads import curve_rows, seed_rows
-from .field_figures import field_figures, runs_figures
+from .field_figures import field_figures
 from .figures import board_figures
 from .html_facts import (
     environments,
@@ -39,6 +39,7 @@ from .html_tables import Line, anchor, slug, tuning_anchor
 from .leaderboard import board_table, leaders, target, unmeasured
 from .overview import overview_table, papers
 from .profiles import cards, profile
+from .runs_figures import runs_figures
 from .standing import standings, verdict
 from .sweep_figures import sweep_figures
 

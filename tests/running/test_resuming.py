@@ -72,7 +72,7 @@ def test_stopped_between_steps_and_resumed_it_ends_the_same(
     """SIGTERM in the first, the second and at the end of the second of three epochs of 10."""
     monkeypatch.setattr("bioplaus.training.trainer._REPORT_EVERY_SECONDS", 0.0)
     # an evaluation that is traced first may take longer on a busy machine
-    monkeypatch.setattr("bioplaus.system.interruption._PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("bioplaus.system.interruption._PATIENCE_SECONDS", 600.0)
     task = task_for(rule, tiny)
     whole = run(rule, task, tmp_path / "whole")
     assert not whole.problems
