@@ -22,7 +22,8 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
-from bioplaus.network.toml_layers import MOST, LayerSpec, build_layers
+from bioplaus.network.toml_layers import LayerSpec, build_layers
+from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import parse_toml, read_toml
 from bioplaus.tasks.dataset import Split
@@ -40,9 +41,10 @@ class NetworkSpec(_Data):
     layers: tuple[LayerSpec, ...] = Field(min_length=1)
     init: InitScheme = "orthogonal"
     gain: float = Field(1.0, gt=0)
+    steps: int | None = Field(None, gt=0, le=2**16, description="of a network in time")
 
     def build(self, in_shape: Shape, loss: str, classes: int) -> Network:
-        layers = build_layers(self.layers, in_shape)
+        layers = build_layers(self.layers, in_shape, self.steps)
         return Network(layers, get_loss(loss), classes, Init(self.init, self.gain))
 
 
