@@ -24,16 +24,15 @@ from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.toml_layers import (
-    MOST,
     AvgPool2dSpec,
     Conv2dSpec,
     DenseSpec,
     FlattenSpec,
     MaxPool2dSpec,
-    Spec,
     TowerSpec,
     with_type,
 )
+from bioplaus.network.toml_tables import MOST, LayerTable, without_time
 
 INPUT = "x"
 """The network's input, as nodes name it."""
@@ -173,7 +172,10 @@ class NodeSpec(BaseModel):
     def build(self, below: Sequence[Shape]) -> Layer:
         """The node's layer on inputs of these shapes; ConfigError where they do not fit."""
         spec = self.layer
-        return spec.build(_only(below)) if isinstance(spec, Spec) else spec.build(below)
+        if not isinstance(spec, LayerTable):
+            return spec.build(below)
+        without_time(spec)
+        return spec.build(_only(below))
 
 
 def _only(below: Sequence[Shape]) -> Shape:
@@ -245,7 +247,7 @@ def build_nodes(nodes: Sequence[NodeSpec], in_shape: Shape) -> tuple[Layer, ...]
     Images reach the first node that reads them as a vector, if it is a layer of vectors.
     """
     first = next(node.layer for node in nodes if INPUT in node.inputs)
-    flat = isinstance(first, Spec) and first.reads_vectors
+    flat = isinstance(first, LayerTable) and first.reads_vectors
     shape = (prod(in_shape),) if flat else in_shape
     shapes: dict[str, Shape] = {INPUT: shape}
     places: dict[str, int] = {INPUT: 0}

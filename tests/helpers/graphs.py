@@ -80,7 +80,7 @@ def network(name: str, loss: str = "cross_entropy") -> Network:
 def named(tables: list[Table], in_shape: tuple[int, ...], loss: str = "cross_entropy") -> Network:
     """A network of these nodes."""
     spec = NetworkSpec.model_validate({"nodes": tables, "init": "xavier_normal", "gain": 1.3})
-    return spec.build(in_shape, loss, tables[-1]["units"])
+    return spec.build(in_shape, get_loss(loss), tables[-1]["units"])
 
 
 def graph_params(net: Network, seed: int) -> Params:

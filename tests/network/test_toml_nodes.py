@@ -177,3 +177,15 @@ def test_digits_dag_is_a_graph_of_seven_nodes() -> None:
     net = task.build_network()
     assert net.depth == 7 and sum(layer.multiply_adds() > 0 for layer in net.layers) == 4
     assert (task.epochs, task.optimizer.name, task.optimizer.lr) == (20, "adam", 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (NODES + "steps = 5", "a graph has no time: leave out steps"),
+        (NODES.replace("units = 10", "units = 10, neuron = { decay = 0.5 }"), "set steps in"),
+    ],
+)
+def test_a_graph_has_no_time(network: str, what: str, tmp_path: Path) -> None:
+    with pytest.raises(BioplausError, match=what):
+        read_task(write(tmp_path, network)).build_network()
