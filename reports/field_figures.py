@@ -53,13 +53,13 @@ def _against_plausibility(
         # side by side where several have as many, in the order of their names
         x = score + 0.09 * ((beside[score] + 1) // 2) * (-1) ** beside[score]
         points.append((x, rule, d))
-    _scatter(chart, points, styles, found.metric)
+    beyond = _scatter(chart, points, styles, found.metric)
     words = found.metric.words
     return Figure(
         "plausibility-figure", f"{words.capitalize()} against plausibility",
         f"Further right asks less of a brain (of {most} properties), further "
         f"{_better_way(found.metric)} is better. The line is {found.reference}; bars are 95 % "
-        "intervals.",
+        f"intervals.{beyond}",
         chart.svg(f"Difference in {words} against plausibility"),
     )  # fmt: skip
 
@@ -74,12 +74,12 @@ def _against_cost(found: Standings, styles: Styles) -> Figure | None:
     chart = Chart(logarithmic(title, values), _gap(found, gaps), height=400)
     _zero(chart)
     points = [(c, r, found.to_reference[r]) for r, c in known.items()]
-    _scatter(chart, [*points, (1.0, found.reference, None)], styles, found.metric)
+    beyond = _scatter(chart, [*points, (1.0, found.reference, None)], styles, found.metric)
     words = found.metric.words
     return Figure(
         "cost-figure", f"{words.capitalize()} against cost",
         f"{_better_way(found.metric).capitalize()} and to the left is better. Cost is "
-        f"{found.cost_of}; the line is {found.reference}.",
+        f"{found.cost_of}; the line is {found.reference}.{beyond}",
         chart.svg(f"Difference in {words} against cost"),
     )  # fmt: skip
 
@@ -89,18 +89,23 @@ def _scatter(
     points: Sequence[tuple[float, str, Difference | None]],
     styles: Styles,
     metric: Metric,
-) -> None:
-    shown, k = [], metric.factor
+) -> str:
+    """Draws the points; names in words what lies beyond the scale, where an arrow stands."""
+    shown, k, beyond = [], metric.factor, []
     for x, rule, d in points:
         start, y = len(chart.parts), k * d.value if d else 0.0
         words = f"{rule}: {metric.signed(d.value if d else 0.0)} {metric.steps}"
-        if d and not math.isnan(d.low) and chart.y.holds(y):
+        if not chart.y.holds(y) and d:
+            beyond.append((d.value, f"{rule} {metric.signed(d.value)}"))
+        elif d and not math.isnan(d.low):
             chart.bar((x, k * d.low), (x, k * d.high), styles[rule])
         chart.mark(x, y, styles[rule], words)
         chart.group(rule, start)
         inside = min(max(y, chart.y.low), chart.y.high)
         shown.append((x, inside, rule, styles[rule]))
     labels(chart, shown)
+    listed = ", ".join(words for _, words in sorted(beyond, reverse=True))
+    return f" Arrows lie off the scale: {listed}." if beyond else ""
 
 
 def _forest(found: Standings, styles: Styles) -> Figure | None:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from bioplaus.analysis.boards import SHARED, Board, boards, in_words
 from bioplaus.analysis.field import field
 from bioplaus.analysis.references import references
 from bioplaus.analysis.report import Report
-from bioplaus.analysis.sweeps import sweeps
+from bioplaus.analysis.sweeps import Sweep, sweeps
 from bioplaus.errors import BioplausError, printable
 from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import ResultSet
@@ -38,10 +38,11 @@ from .html_facts import (
 from .html_tables import Line, anchor, slug, tuning_anchor
 from .leaderboard import board_table, leaders, target, unmeasured
 from .overview import overview_table, papers
-from .profiles import cards, profile
+from .profiles import Profile, cards, profile
 from .runs_figures import runs_figures
-from .standing import standings, verdict
+from .standing import Standings, standings, verdict
 from .sweep_figures import sweep_figures
+from .sweep_verdict import sweep_verdict
 
 DRAWN_FIRST = 20
 """Rules that figures show before the reader asks for others."""
@@ -91,9 +92,9 @@ def _content(results: ResultSet) -> dict[str, Any]:
     ]  # fmt: skip
     tables = [overview, *(s["table"] for s in sections), *(t["table"] for t in tunings)]
     tables += [t for t in (plausibility, sources) if t is not None]
-    titles = [printable(board.title) for board in whole.boards]
+    titles, swept = [printable(board.title) for board in whole.boards], sweeps(made)
     return {
-        "verdict": verdict(found, profiles, titles) if results.records else "",
+        "verdict": _verdict(found, profiles, titles, swept) if results.records else "",
         "reference": found.reference,
         "rules": order,
         "tasks": sorted({board.task for board in made}),
@@ -101,7 +102,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "records": len(results.records),
         "boards": sections,
         "overview": overview,
-        "overall": [*sweep_figures(sweeps(made), styles),
+        "overall": [*sweep_figures(swept, styles),
                     *field_figures(whole, found, profiles, styles),
                     *(runs_figures(block, styles) if block else [])],
         "chips": [(rule, styles[rule], True) for rule in order],
@@ -125,6 +126,14 @@ def _content(results: ResultSet) -> dict[str, Any]:
             "configurations": _configurations(made),
         }),
     }  # fmt: skip
+
+
+def _verdict(
+    found: Standings, profiles: Mapping[str, Profile], titles: Sequence[str], swept: Sequence[Sweep]
+) -> str:
+    """Of sweeps where there are any: of their boards only one is among those of the field."""
+    said = [words for sweep in swept if (words := sweep_verdict(sweep, profiles))]
+    return " ".join(said) or verdict(found, profiles, titles)
 
 
 def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]:

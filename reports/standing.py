@@ -109,7 +109,7 @@ def verdict(found: Standings, profiles: Mapping[str, Profile], tasks: Sequence[s
         leads = [o.rule for o in found.placed if o.leads]
         if not leads:
             return f"{where} these seeds separate no rule from all others."
-        return f"{where} nothing beats {_listed(leads)}."
+        return f"{where} nothing beats {listed(leads)}."
     candidates = [r for r in found.to_reference if profiles[r].badge != "control"]
     above = [r for r in candidates if found.better[r] == r]
     # whom the pair alone finds behind is not called level, though the correction lets it be
@@ -117,20 +117,20 @@ def verdict(found: Standings, profiles: Mapping[str, Profile], tasks: Sequence[s
     level.sort(key=lambda r: (profiles[r].badge != "plausible", -found.to_reference[r].value, r))
     below = [r for r in candidates if found.ahead[r] == ref]
     if above:
-        start = f"{where} {_listed(above)} beat{'s' if len(above) == 1 else ''} {ref}"
+        start = f"{where} {listed(above)} beat{'s' if len(above) == 1 else ''} {ref}"
     else:
         start = f"{where} nothing beats {ref}"
     parts = [start]
     if level:
         be = "is" if len(level) == 1 else "are"
-        parts.append(f"{_listed(level)} {be} not separated from it")
+        parts.append(f"{listed(level)} {be} not separated from it")
     elif below and not above:
         parts.append("every other rule is behind it")
     lossy = [r for r in candidates if r in found.losing]
     if lossy:
         share = max(found.losing[r] for r in lossy)
         verb = "loses" if len(lossy) == 1 else "lose up to"
-        parts.append(f"{_listed(lossy)} {verb} {100 * share:.0f} % of the seeds")
+        parts.append(f"{listed(lossy)} {verb} {100 * share:.0f} % of the seeds")
     costly = sorted(((c, r) for r, c in found.cost.items() if c >= COSTLY and r in candidates),
                     reverse=True)  # fmt: skip
     if costly:
@@ -143,7 +143,8 @@ def times(ratio: float) -> str:
     return f"{ratio:.2g}\u00d7" if ratio < 9.5 else f"{ratio:.0f}\u00d7"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first few, and how many more."""
     shown = list(names[:NAMED])
     if len(names) > NAMED + 1:
         return f"{', '.join(shown)} and {len(names) - NAMED} more"

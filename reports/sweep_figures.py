@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bioplaus.analysis.sweeps import Sweep
+from bioplaus.analysis.sweeps import WORDS, Sweep
 
 from .figures import Figure, Styles
 from .svg import Chart, linear, logarithmic, scores
-
-_WORDS = {
-    "depth": "layers with weights",
-    "width": "units of a hidden layer",
-    "batch_size": "examples in a batch",
-    "train_examples": "examples to learn from",
-    "label_noise": "share of wrong labels",
-}
 
 
 def sweep_figures(found: Sequence[Sweep], styles: Styles) -> list[Figure]:
@@ -30,7 +22,7 @@ def _figure(sweep: Sweep, number: int, styles: Styles) -> Figure:
     k, least, most = metric.factor, metric.least, metric.most
     bounds = [v for line in points.values() for point in line for v in point[1:]]
     known = [k * min(max(v, least), most) for v in bounds if math.isfinite(v)]
-    words, values = _WORDS[sweep.field], list(sweep.values)
+    words, values = WORDS[sweep.field], list(sweep.values)
     positive = min(values) > 0 and max(values) / min(values) > 4
     x = logarithmic(words, values) if positive else linear(words, values)
     chart = Chart(x, scores(metric, "test", "by the error", known))

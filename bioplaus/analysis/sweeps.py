@@ -10,6 +10,15 @@ from typing import Any
 from bioplaus.analysis.boards import SWEPT, Board, shared_part
 from bioplaus.records.schema import digest
 
+WORDS = {
+    "depth": "layers with weights",
+    "width": "units of a hidden layer",
+    "batch_size": "examples in a batch",
+    "train_examples": "examples to learn from",
+    "label_noise": "share of wrong labels",
+}
+"""What the fields that suites sweep count."""
+
 
 @dataclass(frozen=True)
 class Sweep:

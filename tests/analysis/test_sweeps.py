@@ -70,3 +70,24 @@ def test_the_page_draws_it() -> None:
         for place in line.split("L"):
             x, y = map(float, place.split())
             assert left <= x <= left + width and top <= y <= top + height
+
+
+def test_the_verdict_says_where_rules_part_from_the_reference() -> None:
+    """Gaps of 40 and 9 points, and seeds that differ by 0.2: beyond any doubt, or none at all."""
+    pytest.importorskip("jinja2", reason="the extra `report` is not installed")
+    from bioplaus.plugins import registry
+
+    best = {"up": {2: 0.99}, "always": {2: 0.5, 4: 0.5, 8: 0.5}, "late": {4: 0.5, 8: 0.5}}
+    wiggle = {"backprop": (0, 1, 2, 3, 4), "even": (4, 2, 3, 1, 0)}
+    found = [
+        record(rule, seed, best.get(rule, {}).get(depth, 0.9) + 5e-4 * w, "depth", depth)
+        for rule in ("backprop", "up", "always", "late", "even")
+        for depth in (2, 4, 8)
+        for seed, w in enumerate(wiggle.get(rule, (2, 4, 0, 3, 1)))
+    ]
+    page = registry.load("report", "html")().render(ResultSet(found))
+    (verdict,) = re.findall(r'id="verdict">(.*?)<', page)
+    assert verdict == (
+        "On toy, with 2 to 8 layers with weights, up beats backprop at 2; always is behind it "
+        "throughout; late is behind it at 4 and 8; even is nowhere separated from it."
+    )

@@ -129,6 +129,9 @@ def test_what_lies_beyond_an_axis_has_an_arrow_that_says_so(visit: Visit) -> Non
     found = {f["id"]: f for f in visit.page.evaluate(INSIDE)}
     (words,) = found["forest"]["arrows"]
     assert words.startswith("far: -6") and "beyond the axis" in words
+    for name in ("plausibility-figure", "cost-figure"):
+        caption = visit.page.locator(f"#{name} figcaption").inner_text()
+        assert "Arrows lie off the scale: far -6" in caption, "its label may find no room"
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
