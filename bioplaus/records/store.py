@@ -23,10 +23,12 @@ from bioplaus.records.index import Index, stamps_of
 from bioplaus.records.schema import (
     SCHEMA,
     FailureRecord,
+    Measurement,
     Record,
     ResultSet,
     Tuning,
     digest,
+    measurement_key,
     seed_key,
 )
 from bioplaus.system.atomic_files import create, write_atomically
@@ -54,9 +56,13 @@ class NotWritable(RecordError):
     """A results folder in which nothing can be written."""
 
 
+_KINDS = ("seed-*.json", "axis-*.json")
+"""Names of the files of a cell; beside them there may be a failure.json."""
 _LEFT_ALONE = "it is left as it is: update bioplaus, or take another folder with --results DIR"
 
-_Item = TypeVar("_Item", Record, Tuning, FailureRecord)
+Item = Record | Tuning | FailureRecord | Measurement
+"""What a file of a results folder holds."""
+_Item = TypeVar("_Item", Record, Tuning, FailureRecord, Measurement)
 
 
 class Store:
@@ -110,9 +116,12 @@ class Store:
         """Where that cell's failure is, or would be."""
         return self.folder / task / rule / cell[:16] / "failure.json"
 
-    def place(self, item: Record | Tuning | FailureRecord) -> Path:
+    def place(self, item: Item) -> Path:
         """Where this belongs."""
         match item:
+            case Measurement():
+                beside = self.path(item.task, item.rule, item.cell, item.seed)
+                return beside.with_name(f"axis-{item.axis}-{item.key[:16]}-{beside.name}")
             case Record():
                 return self.path(item.task, item.rule, item.cell, item.seed)
             case Tuning():
@@ -142,7 +151,7 @@ class Store:
         write_atomically(path, content)
         return item
 
-    def standing(self, path: Path) -> Record | Tuning | FailureRecord | None:
+    def standing(self, path: Path) -> Item | None:
         """What a file holds that may be replaced; None where it is damaged or not there.
 
         NewerError where it may not: a newer bioplaus wrote it.
@@ -172,6 +181,8 @@ class Store:
             records = [i for i in items if isinstance(i, Record)]
             tunings = [i for i in items if isinstance(i, Tuning)]
             failures = [i for i in items if isinstance(i, FailureRecord)]
+            measured = [i for i in items if isinstance(i, Measurement)]
+            measured.sort(key=lambda m: (m.axis, m.task, m.rule, m.label, m.cell, m.seed, m.key))
             records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
             tunings.sort(key=lambda t: (t.task, t.rule, t.key))
             there = {(r.cell, r.seed) for r in records}
@@ -180,18 +191,16 @@ class Store:
             found = (*mixed, *doubts(records))
         damaged = [i for i in items if isinstance(i, str)]
         open_.sort(key=lambda f: (f.task, f.rule))
-        return ResultSet(shown_apart, tunings, damaged, open_, found)
+        return ResultSet(shown_apart, tunings, damaged, open_, found, tuple(measured))
 
-    def read(self, path: Path) -> Record | Tuning | FailureRecord:
+    def read(self, path: Path) -> Item:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""
         item = read_item(path)
         if self.place(item) != path:
             raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
         return item
 
-    def _items(
-        self, names: Sequence[str], whole: bool
-    ) -> list[Record | Tuning | FailureRecord | str]:
+    def _items(self, names: Sequence[str], whole: bool) -> list[Item | str]:
         """What the files hold, or what is wrong with them; through an index where there are many.
 
         `whole`: these are all files of the folder.
@@ -209,7 +218,7 @@ class Store:
         )
         return [*known.values(), *rest.values()]
 
-    def _read_or_reason(self, name: str) -> Record | Tuning | FailureRecord | str | None:
+    def _read_or_reason(self, name: str) -> Item | str | None:
         """What a file holds, or what is wrong with it; None where it is gone meanwhile."""
         try:
             return self.read(self.folder / name)
@@ -234,7 +243,7 @@ class Store:
                         continue
                     for file in _entries(inner.path):
                         name = file.name
-                        if name == "failure.json" or fnmatchcase(name, "seed-*.json"):
+                        if name == "failure.json" or any(fnmatchcase(name, p) for p in _KINDS):
                             found.append(f"{place}/{name}")
         return sorted(found, key=lambda name: name.split("/"))
 
@@ -248,8 +257,10 @@ def _entries(folder: str | Path, wanted: Sequence[str] = ()) -> list[os.DirEntry
         return []
 
 
-def read_item(path: Path) -> Record | Tuning | FailureRecord:
+def read_item(path: Path) -> Item:
     """What a file of a results folder holds, its kind by its name."""
+    if path.name.startswith("axis-"):
+        return read_measurement(path)
     if path.name.startswith("tuning-"):
         return read_tuning(path)
     return read_failure(path) if path.name == "failure.json" else read_record(path)
@@ -281,6 +292,16 @@ def read_failure(path: Path) -> FailureRecord:
     if failure.cell != _digest(path, failure):
         raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
     return _consistent(path, failure)
+
+
+def read_measurement(path: Path) -> Measurement:
+    """The measurement in a file; RecordError as for a record."""
+    item = _read(path, Measurement)
+    if item.key != measurement_key(
+        item.axis, item.version, item.settings, item.record, item.weights
+    ):
+        raise RecordError(f"{path}: skipped, damaged (the key does not match the settings)")
+    return _consistent(path, item)
 
 
 def _consistent(path: Path, item: _Item) -> _Item:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 
 Curve = list[float | None]
@@ -25,6 +26,7 @@ class Outcome:
     alignment: dict[str, dict[str, Curve]] = field(default_factory=dict)
     diverged_epoch: int | None = None
     params: Params = field(default_factory=dict)
+    state: State = field(default_factory=lambda: State({}, {}))
 
     def curves(self) -> Iterator[tuple[tuple[str, ...], Curve]]:
         """Every curve with its name."""

@@ -119,7 +119,11 @@ class Trainer:
             while not self._over:
                 self._epoch(report, checkpoints, interruption)
         for index, outcome in enumerate(self.outcomes):
-            outcome.params = {k: v.cpu() for k, v in unstack(self.params, index).items()}
+            parts = [
+                {name: tensor.cpu() for name, tensor in unstack(part, index).items()}
+                for part in (self.params, *self.state)
+            ]
+            outcome.params, outcome.state = parts[0], State(*parts[1:])
         return self.outcomes
 
     @property
