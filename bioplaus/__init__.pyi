@@ -1,5 +1,6 @@
 from . import nn as nn
 from .analysis.report import Report as Report
+from .api.measuring import measure as measure
 from .api.results import compare as compare
 from .api.results import load_curves as load_curves
 from .api.results import load_results as load_results

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from bioplaus.analysis.aggregate import aggregate
 from bioplaus.analysis.boards import SHARED, Board, boards, in_words
 from bioplaus.analysis.field import field
+from bioplaus.analysis.measured import measured
 from bioplaus.analysis.references import references
 from bioplaus.analysis.report import Report
 from bioplaus.analysis.sweeps import Sweep, sweeps
@@ -37,6 +38,7 @@ from .html_facts import (
 )
 from .html_tables import Line, anchor, slug, tuning_anchor
 from .leaderboard import board_table, leaders, target, unmeasured
+from .measured_section import measured_sections
 from .overview import overview_table, papers
 from .profiles import Profile, cards, profile
 from .runs_figures import runs_figures
@@ -83,6 +85,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     styles = {rule: i for i, rule in enumerate(order)}
     overview = overview_table(whole.boards, whole, found, profiles)
     sections = [_section(board, i, styles) for i, board in enumerate(made)]
+    axes = measured_sections(measured(results), styles)
     plausibility, sources = plausibility_table(made), rule_sources(results.records)
     tunings = [
         {"id": tuning_anchor(t), "tuning": t, "budget": in_words(t.budget),
@@ -92,6 +95,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     ]  # fmt: skip
     tables = [overview, *(s["table"] for s in sections), *(t["table"] for t in tunings)]
     tables += [t for t in (plausibility, sources) if t is not None]
+    tables += [g["table"] for axis in axes for g in axis["groups"]]
     titles, swept = [printable(board.title) for board in whole.boards], sweeps(made)
     return {
         "verdict": _verdict(found, profiles, titles, swept) if results.records else "",
@@ -101,6 +105,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "seeds": sorted({len(c.records) for b in made for c in b.entries.values()}),
         "records": len(results.records),
         "boards": sections,
+        "axes": axes,
         "overview": overview,
         "overall": [*sweep_figures(swept, styles),
                     *field_figures(whole, found, profiles, styles),

@@ -24,7 +24,7 @@ FOLDERS = {
 
 LADDER = (
     "errors", "system", "numerics", "network", "learning", "plugins", "tasks", "records",
-    "experiments", "training", "running", "benchmark", "cli",
+    "experiments", "training", "running", "axes", "benchmark", "cli",
 )  # fmt: skip
 """Packages of the core, each of which may import those before it."""
 

@@ -21,8 +21,9 @@ from typing import Any
 from bioplaus.analysis.cells import Cell, cells, mean_validation, sort_key
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.ranking import Comparison, Standing, compare_all, compare_cells, rank_cells
+from bioplaus.records.keys import digest
 from bioplaus.records.metric import Metric
-from bioplaus.records.schema import ResultSet, TuningBudget, digest
+from bioplaus.records.schema import ResultSet, TuningBudget
 
 SHARED = ("task", "data", "epochs", "precision")
 """What of their configurations the cells of a board have in common."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bioplaus.analysis.boards import SWEPT, Board, shared_part
-from bioplaus.records.schema import digest
+from bioplaus.records.keys import digest
 
 WORDS = {
     "depth": "layers with weights",

@@ -35,7 +35,7 @@ def load_results(
     """
     import pandas
 
-    from bioplaus.records.schema import to_rows
+    from bioplaus.records.rows import to_rows
 
     found = _read(results, rule, task)
     frame = pandas.DataFrame(to_rows(found.records))

@@ -69,7 +69,7 @@ def run(
     import pandas
 
     from bioplaus.experiments.experiment import plan
-    from bioplaus.records.schema import to_rows
+    from bioplaus.records.rows import to_rows
     from bioplaus.records.store import Store
     from bioplaus.running.run import run_experiments
     from bioplaus.system.device import resolve_device
@@ -138,7 +138,7 @@ def bench(
     from bioplaus.benchmark.plan import Place, expand
     from bioplaus.benchmark.suite import read_suite
     from bioplaus.benchmark.work import Done, work
-    from bioplaus.records.schema import to_rows
+    from bioplaus.records.rows import to_rows
     from bioplaus.records.store import Store
 
     if plugin is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from bioplaus.benchmark.executor import Executor, JobError, WorkerLost
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.running.taking_turns import Later
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 RETRIES = 2
 """How often a job whose worker was lost is tried again."""

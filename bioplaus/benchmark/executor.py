@@ -13,7 +13,7 @@ from bioplaus.errors import BioplausError, ConfigError
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
-    from bioplaus.training.trainer import Progress
+    from bioplaus.training.progress import Progress
 
 R = TypeVar("R")
 

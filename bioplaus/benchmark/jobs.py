@@ -28,7 +28,7 @@ from bioplaus.training.configurations import train_stacked
 from bioplaus.training.execution import Execution
 from bioplaus.training.gpu_memory import gpu_bytes
 from bioplaus.training.groups import train_groups
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 R = TypeVar("R", covariant=True)
 

@@ -21,7 +21,7 @@ from bioplaus.errors import BioplausError, RecordError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
-from bioplaus.records.schema import digest
+from bioplaus.records.keys import digest
 from bioplaus.system.atomic_files import write_atomically
 from bioplaus.system.device import PRECISIONS, device_name, suitable_threads, use_precision
 from bioplaus.tasks.dataset import Split

@@ -16,8 +16,9 @@ from bioplaus.benchmark.tuning import TuningPlan, check_tunable, plan_tuning
 from bioplaus.errors import DataError, PluginError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins.rules import rule_class
+from bioplaus.records.reading import NewerError
 from bioplaus.records.schema import Tuning, TuningBudget
-from bioplaus.records.store import NewerError, Store
+from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.tasks.data_cache import load_data
 from bioplaus.tasks.task import Task, TaskData, read_task

@@ -1,4 +1,4 @@
-"""Records and tunings of a folder, run again: what trained together once, each file judged."""
+"""What a folder holds, run again: what trained together once, each file judged."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from typing import Any, Literal
 
 import torch
 
+from bioplaus.axes.verification import Remeasuring
 from bioplaus.benchmark.verify_tuning import plan_of, verify_tuning
 from bioplaus.errors import BioplausError, RecordError
 from bioplaus.experiments.experiment import Experiment
-from bioplaus.records.schema import FailureRecord, Record, Tuning
-from bioplaus.records.store import Store, read_item
+from bioplaus.records.reading import read_item
+from bioplaus.records.schema import FailureRecord, Measurement, Record, Tuning
+from bioplaus.records.store import Store
 from bioplaus.records.verification import VerifiedFile, checksum_of
 from bioplaus.running.verify import Reproduction, group_of, verify_together
 from bioplaus.system.device import provenance, resolve_device
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 Result = Literal["to the last bit", "within the tolerance", "differs", "could not be run"]
 Observer = Callable[[Experiment, Progress], None]
 
 _MACHINE = ("bioplaus_git", "device", "device_type", "packages", "platform", "python", "threads")
-_PATTERNS = ("seed-*.json", "tuning-*.json")
+_PATTERNS = ("seed-*.json", "tuning-*.json", "axis-*.json")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
 def sampled(files: Sequence[Path], cells: int) -> list[Path]:
     """One file at random of each of so many configurations, drawn at random, in their order."""
     by_cell: dict[Path, list[Path]] = defaultdict(list)
-    for file in files:
+    for file in [f for f in files if not f.name.startswith("axis-")] or files:
         by_cell[file if file.name.startswith("tuning-") else file.parent].append(file)
     chance = random.SystemRandom()  # nobody can know what will be drawn
     drawn = chance.sample(sorted(by_cell), min(cells, len(by_cell)))
@@ -110,6 +112,7 @@ def rerun(
     All are read before anything runs. What cannot be run here is an outcome, too.
     """
     tunings: list[tuple[Path, Tuning]] = []
+    measured: list[tuple[Path, Measurement]] = []
     groups: dict[object, list[tuple[Path, Record]]] = defaultdict(list)
     for path in files:
         item = read_item(path)
@@ -119,12 +122,17 @@ def rerun(
                 groups[(item.cell, group_of(item), *map(str, how))].append((path, item))
             case Tuning():
                 tunings.append((path, item))
+            case Measurement():
+                measured.append((path, item))
             case FailureRecord():
                 raise RecordError(f"{path}: a failure has no result to compare")
     for group in groups.values():
         yield from _records(group, alone, observe)
     for path, tuning in tunings:
         yield _tuning(path, tuning, observe)
+    remeasuring = Remeasuring()
+    for path, measurement in measured:
+        yield _measurement(path, measurement, remeasuring)
 
 
 def _records(
@@ -176,9 +184,23 @@ def _tuning(path: Path, tuning: Tuning, observe: Observer) -> Rerun:
     )  # fmt: skip
 
 
-def root_of(path: Path, item: Record | Tuning) -> Path:
+def _measurement(path: Path, item: Measurement, remeasuring: Remeasuring) -> Rerun:
+    root = root_of(path, item)
+    try:
+        again = remeasuring.verify(path.absolute(), item)
+    except BioplausError as error:
+        return Rerun(path, root, item.key, "could not be run", [str(error)])
+    result: Result = "within the tolerance" if again.reproduces else "differs"
+    return Rerun(
+        path, root, item.key, "to the last bit" if again.exact else result, again.reasons,
+        (item.seed,), f"{item.axis} of {item.rule}",
+        {name: again.machine.get(name) for name in _MACHINE},
+    )  # fmt: skip
+
+
+def root_of(path: Path, item: Record | Tuning | Measurement) -> Path:
     """The results folder that a file lies in, or just its folder where it is out of place."""
-    depth = 3 if isinstance(item, Record) else 2
+    depth = 2 if isinstance(item, Tuning) else 3
     whole = path.absolute()
     root = whole.parents[depth] if len(whole.parents) > depth else whole.parent
     return root if Store(root).place(item) == whole else whole.parent

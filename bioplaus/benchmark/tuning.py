@@ -24,8 +24,9 @@ from bioplaus.benchmark.steps import JobStep
 from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.learning.search_space import Around, Choice, Dimension
+from bioplaus.records.keys import digest
 from bioplaus.records.metric import ACCURACY, Metric, metric_of_task
-from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget, digest
+from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
 from bioplaus.system.secrets import redacted

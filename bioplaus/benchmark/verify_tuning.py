@@ -18,7 +18,7 @@ from bioplaus.records.schema import Trial, Tuning
 from bioplaus.running.verify import tolerance
 from bioplaus.system.device import resolve_device
 from bioplaus.tasks.task import Task
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 
 @dataclass(frozen=True)

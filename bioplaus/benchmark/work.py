@@ -15,8 +15,9 @@ from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.benchmark.tuning import choose, tune, tuning_record
 from bioplaus.errors import BioplausError, ConfigError, PluginError, RecordError
 from bioplaus.plugins import registry
-from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning, seed_key
-from bioplaus.records.store import NewerError
+from bioplaus.records.keys import seed_key
+from bioplaus.records.reading import NewerError
+from bioplaus.records.schema import FailureRecord, Record, ResultSet, Tuning
 from bioplaus.running.edited_rules import agrees, refuse_edited
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import claimed

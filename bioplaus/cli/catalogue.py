@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
+import typing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ Row = tuple[str, str, str]
 """Name, one line, where it comes from."""
 
 
-@click.group("list", short_help="Name the rules, datasets, tasks or suites there are.")
+@click.group("list", short_help="Name the rules, datasets, tasks, suites or axes there are.")
 def list_group() -> None:
     """Name what there is: one line each, tab-separated where the output is not a terminal."""
 
@@ -57,6 +59,12 @@ def list_suites() -> None:
     _print_rows([(name, suites.description(name), "built-in") for name in suites.names()])
 
 
+@list_group.command("axes")
+def list_axes() -> None:
+    """What can be measured of trained networks."""
+    _print_rows([(p.name, p.summary(), p.source) for p in registry.plugins("axis").values()])
+
+
 def _print_rows(rows: Sequence[Row]) -> None:
     if not sys.stdout.isatty():
         for row in rows:
@@ -75,7 +83,7 @@ def _print_rows(rows: Sequence[Row]) -> None:
     Console().print(table)
 
 
-@click.command(short_help="Explain a rule, or print a task's or suite's file.")
+@click.command(short_help="Explain a rule or axis, or print a task's or suite's file.")
 @click.argument("name")
 def show(name: str) -> None:
     """Explain a rule: its source, equations, options and plausibility profile.
@@ -88,11 +96,14 @@ def show(name: str) -> None:
     if name in tasks.names():
         _print_file(tasks.text(name))
         return
+    if name in registry.plugins("axis"):
+        _show_axis(name)
+        return
     from bioplaus.plugins.rules import rule_class
 
     if name not in registry.plugins("rule"):
-        known = [*registry.names("rule"), *tasks.names(), *suites.names()]
-        raise UnknownNameError("rule, task or suite", name, known)
+        known = [*registry.names("rule"), *tasks.names(), *suites.names(), *registry.names("axis")]
+        raise UnknownNameError("rule, task, suite or axis", name, known)
     _show_rule(rule_class(name), registry.find("rule", name).source)
 
 
@@ -136,11 +147,33 @@ def _show_rule(rule: Any, source: str) -> None:
     click.echo("\n".join(lines))
 
 
+def _show_axis(name: str) -> None:
+    """An axis in words."""
+    from bioplaus.axes.by_name import axis_class
+
+    axis, source = axis_class(name), registry.find("axis", name).source
+    module = inspect.getdoc(inspect.getmodule(axis)) or ""
+    lines = [f"{name}  (version {axis.version}, from {source})", inspect.getdoc(axis) or "", ""]
+    lines += [*module.splitlines(), "", "Settings (--set NAME=VALUE)"]
+    fields = axis.Config.model_fields
+    lines += [line for key, field in fields.items() for line in _option(key, field)]
+    click.echo("\n".join([*lines, *([] if fields else ["  none"])]))
+
+
 def _option(name: str, field: FieldInfo) -> list[str]:
     limits = ", ".join(_limit(m) for m in field.metadata if _limit(m))
-    kind = inspect.formatannotation(field.annotation).replace("typing.", "")
+    kind = inspect.formatannotation(_plain(field.annotation)).replace("typing.", "")
     facts = ", ".join(part for part in (kind, limits) if part)
     return [f"  {name} = {field.default!r}  ({facts})", f"      {field.description}"]
+
+
+def _plain(kind: Any) -> Any:
+    """A type without what limits the items of a list."""
+    if typing.get_origin(kind) is not tuple:
+        return kind
+    items = typing.get_args(kind)
+    bare = tuple(typing.get_args(i)[0] if hasattr(i, "__metadata__") else i for i in items)
+    return types.GenericAlias(tuple, bare)
 
 
 def _limit(mark: object) -> str:

@@ -14,6 +14,7 @@ from bioplaus.cli.catalogue import list_group, show
 from bioplaus.cli.check import check
 from bioplaus.cli.claims import claims
 from bioplaus.cli.compare import compare
+from bioplaus.cli.measure import measure
 from bioplaus.cli.merge import merge
 from bioplaus.cli.narrow_output import take_any_text
 from bioplaus.cli.new import new
@@ -87,3 +88,4 @@ main.add_command(compare)
 main.add_command(claims)
 main.add_command(merge)
 main.add_command(verify)
+main.add_command(measure)

@@ -25,7 +25,7 @@ from bioplaus.cli.words import count
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.records.schema import Record, Trial
 from bioplaus.system.secrets import redacted
-from bioplaus.training.trainer import Progress as Where
+from bioplaus.training.progress import Progress as Where
 
 _LINE_EVERY_SECONDS = 15.0
 _TOLD_FROM = 0.02

@@ -116,7 +116,7 @@ def run(
         from bioplaus.running.run import run_experiments
         from bioplaus.system.device import device_name, resolve_device
         from bioplaus.training.execution import Execution
-        from bioplaus.training.trainer import Progress
+        from bioplaus.training.progress import Progress
 
     settings = parse_assignments(assignments)
     where = resolve_device(device)

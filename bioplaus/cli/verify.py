@@ -54,7 +54,8 @@ def verify(
     agree to the last bit. Elsewhere the first epoch's loss must agree to 1 % (1e-9 in
     fp64), and the test accuracy to 4 standard errors; of a tuning, the settings that were
     tried, and each validation accuracy to 4 standard errors. Label, card and operations must
-    be the rule's. Times are not compared. The status is 1 where something does not reproduce.
+    be the rule's. What `bioplaus measure` found is measured again from the weights. Times are
+    not compared. The status is 1 where something does not reproduce.
 
     \b
     bioplaus verify results/digits-square/backprop/*/seed-0000.json

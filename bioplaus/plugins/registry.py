@@ -30,6 +30,7 @@ GROUPS = {
     "task": "bioplaus.tasks",
     "logger": "bioplaus.loggers",
     "executor": "bioplaus.executors",
+    "axis": "bioplaus.axes",
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bioplaus.records.metric import ACCURACY, Metric, metric_of
-from bioplaus.records.schema import FailureRecord, Record, Trial, Tuning
+from bioplaus.records.schema import FailureRecord, Measurement, Record, Trial, Tuning
 
 ROUNDING = 1e-9
 """Relative: what two ways to compute the same number may differ by."""
@@ -28,8 +28,10 @@ _SECTIONS = {"": "options", "optimizer": "optimizer", "aux_optimizer": "aux_opti
 Curve = Sequence[float | None]
 
 
-def contradictions(item: Record | Tuning | FailureRecord) -> list[str]:
+def contradictions(item: Record | Tuning | FailureRecord | Measurement) -> list[str]:
     """What in it cannot be true, a few words each; [] for nothing."""
+    if isinstance(item, Measurement):
+        return list(_of_measurement(item))
     configured = item.configuration.get("rule", item.rule)
     found = [f"the configuration is of the rule {configured!r}"] * (configured != item.rule)
     match item:
@@ -61,6 +63,20 @@ def _of_record(record: Record) -> Iterator[str]:
     yield from _group(record)
     if is_whole(record.configuration):
         yield from _configuration(record)
+
+
+def _of_measurement(item: Measurement) -> Iterator[str]:
+    if item.values.keys() != item.described.keys():
+        yield "not every value is described, or what is described is not there"
+        return
+    for name, value in item.values.items():
+        said = item.described[name]
+        numbers = value if isinstance(value, list) else [value]
+        places = len(value) if isinstance(value, list) else 0
+        if len(said.at) != places or bool(said.over) != isinstance(value, list):
+            yield f"{name} does not run over what it says"
+        if said.share and any(v is not None and not 0.0 <= v <= 1.0 for v in numbers):
+            yield f"{name} is not between 0 and 1"
 
 
 def _cost(record: Record) -> tuple[float | None, ...]:

@@ -14,7 +14,8 @@ from typing import Any
 from bioplaus import tasks
 from bioplaus.errors import BioplausError, shown
 from bioplaus.records.consistency import is_whole, label_pairs, labelled
-from bioplaus.records.schema import Record, digest
+from bioplaus.records.keys import digest
+from bioplaus.records.schema import Record
 from bioplaus.tasks.task import read_task
 
 

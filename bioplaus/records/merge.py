@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioplaus.errors import RecordError
-from bioplaus.records.schema import FailureRecord, Record, Tuning
-from bioplaus.records.store import MissingError, Store, read_item
+from bioplaus.records.reading import Item, MissingError, read_item
+from bioplaus.records.store import Store
 from bioplaus.system.atomic_files import create
 
 
@@ -26,7 +26,7 @@ class Merged:
 
 
 def merge(sources: Sequence[Path], into: Path) -> Merged:
-    """Copy every sound record, tuning and failure of the sources, byte for byte.
+    """Copy every sound record, tuning, failure and measurement of the sources, byte for byte.
 
     No source is changed and no file is overwritten. Two files of one name agree where their
     facts do, whatever their timing and provenance. RecordError for a folder that is not there.
@@ -52,7 +52,7 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
     return merged
 
 
-def _add(item: Record | Tuning | FailureRecord, path: Path, target: Store, merged: Merged) -> None:
+def _add(item: Item, path: Path, target: Store, merged: Merged) -> None:
     there = target.place(item)
     try:
         content = path.read_bytes()
@@ -72,6 +72,6 @@ def _add(item: Record | Tuning | FailureRecord, path: Path, target: Store, merge
         merged.conflicts.append(f"{path} is not copied: {there} states other results")
 
 
-def facts(item: Record | Tuning | FailureRecord) -> dict[str, object]:
+def facts(item: Item) -> dict[str, object]:
     """What two runs of the same thing must agree on: all but timing, provenance and card."""
-    return item.model_dump(mode="json", exclude={"timing", "provenance", "card", "cost"})
+    return item.model_dump(mode="json", exclude={"timing", "provenance", "card", "cost", "seconds"})

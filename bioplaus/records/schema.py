@@ -3,16 +3,16 @@
 A record states facts and is never edited. Its key covers all that changes the result
 and nothing else: not the device, the threads, the seeds beside it or package versions,
 which stand under `provenance` and `timing`. Beside the records stand, as files of their
-own kinds, how a configuration was chosen (`Tuning`) and what did not run (`FailureRecord`).
+own kinds, how a configuration was chosen (`Tuning`), what did not run (`FailureRecord`), and what
+was measured of trained networks afterwards (`Measurement`).
 `bioplaus.records.store` reads and writes them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -46,6 +46,13 @@ Numbers = Annotated[
     list[Annotated[float | None, Field(strict=True)]], FailFast(), BeforeValidator(_nulled)
 ]
 """A list of `Number`, checked as a whole: most of a record is such lists."""
+
+
+NumberOrNumbers = Annotated[
+    float | list[float | None] | None,
+    BeforeValidator(lambda v: _nulled(v) if isinstance(v, list) else _nulled([v])[0]),
+]
+"""Either."""
 
 
 def _few(most: int) -> BeforeValidator:
@@ -226,6 +233,36 @@ class FailureRecord(_File):
     provenance: dict[str, Any]
 
 
+class Described(_Part):
+    """What the numbers of a measured value mean."""
+
+    over: str = Field("", description="what a list runs over; '' for a single number")
+    at: list[float] = Field([], description="its values, one for each number of the list")
+    share: bool = Field(False, description="a share from 0 to 1, shown in percent")
+    words: str = Field("", description="what it is, for people")
+    place: int = Field(0, description="in the order in which values are shown")
+
+
+class Measurement(_File):
+    """What an axis measured of one seed's trained network: no part of its record."""
+
+    key: str = Field(description="digest of axis, version, settings, record and weights")
+    axis: Name
+    version: int = Field(ge=1, description="the axis's: raised where its numbers change")
+    settings: dict[str, Any]
+    record: str = Field(description="the key of the record whose network was measured")
+    weights: str = Field(description="SHA-256 of what was measured, tensor by tensor")
+    cell: str
+    task: Name
+    rule: Name
+    label: str
+    seed: int = Field(ge=0)
+    values: Annotated[dict[str, NumberOrNumbers], _few(1000)]
+    described: Annotated[dict[str, Described], _few(1000)] = Field(description="of each value")
+    seconds: float = Field(ge=0)
+    provenance: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class ResultSet:
     """All that a results folder holds: what a report is a function of."""
@@ -239,38 +276,7 @@ class ResultSet:
     """Cells that raised and have not succeeded since."""
     doubts: Sequence[str] = ()
     """What looks wrong in the records, seen together, one line each."""
+    measurements: Sequence[Measurement] = ()
     reproduced: Mapping[str, str] = field(default_factory=dict)
     """By the key of a record: how well it was reproduced, and when, as `verification.json` beside
     the records says of exactly that file."""
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of canonical JSON: sorted keys, no blanks, floats as their shortest repr."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def seed_key(cell: str, seed: int) -> str:
-    """A record's key, from its configuration's digest and its seed."""
-    return digest({"cell": cell, "seed": seed})
-
-
-def to_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One flat row per record, for a data frame."""
-    return [
-        {
-            "task": r.task,
-            "rule": r.rule,
-            "config": r.label,
-            "seed": r.seed,
-            "status": r.status,
-            "test_accuracy": r.test_accuracy,
-            "validation_accuracy": r.validation_accuracy,
-            "train_loss": r.train_loss,
-            "epochs": len(r.curves.test_accuracy),
-            "train_seconds": r.timing.train_seconds,
-            "cell": r.cell,
-            "key": r.key,
-        }
-        for r in records
-    ]

@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
-
-from bioplaus.errors import RecordError, shown
-from bioplaus.records.consistency import contradictions
+from bioplaus.errors import RecordError
 from bioplaus.records.doubts import doubts, sources_apart
 from bioplaus.records.index import Index, stamps_of
-from bioplaus.records.schema import (
-    SCHEMA,
-    FailureRecord,
-    Record,
-    ResultSet,
-    Tuning,
-    digest,
-    seed_key,
-)
+from bioplaus.records.reading import Item, MissingError, NewerError, OneItem, read_item
+from bioplaus.records.schema import FailureRecord, Measurement, Record, ResultSet, Tuning
 from bioplaus.records.verification import FILE, read_verification
 from bioplaus.system.atomic_files import create, write_atomically
 from bioplaus.system.claims import CLAIM, Claims
 from bioplaus.system.gc_pause import collection_paused
 from bioplaus.system.paths import expanded
 
-MAX_BYTES = 32 * 2**20
-"""Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
-_SHOWN = 3
-"""Contradictions of a file that are named."""
 INDEXED_FROM = 1000
 """Files from which a folder is read through an index."""
-
-
-class MissingError(RecordError):
-    """A file that is not there; or no longer, in a folder that others work in."""
-
-
-class NewerError(RecordError):
-    """A file that a newer bioplaus wrote: it is skipped in reading, and never written over."""
 
 
 class NotWritable(RecordError):
     """A results folder in which nothing can be written."""
 
 
+_KINDS = ("seed-*.json", "axis-*.json")
+"""Names of the files of a cell; beside them there may be a failure.json."""
 _LEFT_ALONE = "it is left as it is: update bioplaus, or take another folder with --results DIR"
-
-_Item = TypeVar("_Item", Record, Tuning, FailureRecord)
 
 
 class Store:
@@ -111,9 +84,12 @@ class Store:
         """Where that cell's failure is, or would be."""
         return self.folder / task / rule / cell[:16] / "failure.json"
 
-    def place(self, item: Record | Tuning | FailureRecord) -> Path:
+    def place(self, item: Item) -> Path:
         """Where this belongs."""
         match item:
+            case Measurement():
+                beside = self.path(item.task, item.rule, item.cell, item.seed)
+                return beside.with_name(f"axis-{item.axis}-{item.key[:16]}-{beside.name}")
             case Record():
                 return self.path(item.task, item.rule, item.cell, item.seed)
             case Tuning():
@@ -121,12 +97,12 @@ class Store:
             case FailureRecord():
                 return self.failure_path(item.task, item.rule, item.cell)
 
-    def write(self, item: _Item, *, replace: bool = False) -> Path:
+    def write(self, item: OneItem, *, replace: bool = False) -> Path:
         """As `publish`; gives the path."""
         self.publish(item, replace=replace)
         return self.place(item)
 
-    def publish(self, item: _Item, *, replace: bool = False) -> _Item:
+    def publish(self, item: OneItem, *, replace: bool = False) -> OneItem:
         """Write it where nobody has yet; gives what stands there: this, or what was first.
 
         A reader, or a crash, sees the whole file or none. A damaged file is replaced, a
@@ -143,7 +119,7 @@ class Store:
         write_atomically(path, content)
         return item
 
-    def standing(self, path: Path) -> Record | Tuning | FailureRecord | None:
+    def standing(self, path: Path) -> Item | None:
         """What a file holds that may be replaced; None where it is damaged or not there.
 
         NewerError where it may not: a newer bioplaus wrote it.
@@ -173,6 +149,8 @@ class Store:
             records = [i for i in items if isinstance(i, Record)]
             tunings = [i for i in items if isinstance(i, Tuning)]
             failures = [i for i in items if isinstance(i, FailureRecord)]
+            measured = [i for i in items if isinstance(i, Measurement)]
+            measured.sort(key=lambda m: (m.axis, m.task, m.rule, m.label, m.cell, m.seed, m.key))
             records.sort(key=lambda r: (r.task, r.rule, r.label, r.cell, r.seed))
             tunings.sort(key=lambda t: (t.task, t.rule, t.key))
             there = {(r.cell, r.seed) for r in records}
@@ -185,18 +163,16 @@ class Store:
             reproduced = read_verification(self.folder / FILE).reproduced_in(self.folder)
         except RecordError as error:
             damaged, reproduced = [*damaged, str(error)], {}
-        return ResultSet(shown_apart, tunings, damaged, open_, found, reproduced)
+        return ResultSet(shown_apart, tunings, damaged, open_, found, tuple(measured), reproduced)
 
-    def read(self, path: Path) -> Record | Tuning | FailureRecord:
+    def read(self, path: Path) -> Item:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""
         item = read_item(path)
         if self.place(item) != path:
             raise RecordError(f"{path}: skipped, its content belongs at {self.place(item)}")
         return item
 
-    def _items(
-        self, names: Sequence[str], whole: bool
-    ) -> list[Record | Tuning | FailureRecord | str]:
+    def _items(self, names: Sequence[str], whole: bool) -> list[Item | str]:
         """What the files hold, or what is wrong with them; through an index where there are many.
 
         `whole`: these are all files of the folder.
@@ -214,7 +190,7 @@ class Store:
         )
         return [*known.values(), *rest.values()]
 
-    def _read_or_reason(self, name: str) -> Record | Tuning | FailureRecord | str | None:
+    def _read_or_reason(self, name: str) -> Item | str | None:
         """What a file holds, or what is wrong with it; None where it is gone meanwhile."""
         try:
             return self.read(self.folder / name)
@@ -239,7 +215,7 @@ class Store:
                         continue
                     for file in _entries(inner.path):
                         name = file.name
-                        if name == "failure.json" or fnmatchcase(name, "seed-*.json"):
+                        if name == "failure.json" or any(fnmatchcase(name, p) for p in _KINDS):
                             found.append(f"{place}/{name}")
         return sorted(found, key=lambda name: name.split("/"))
 
@@ -251,113 +227,3 @@ def _entries(folder: str | Path, wanted: Sequence[str] = ()) -> list[os.DirEntry
             return [entry for entry in entries if not wanted or entry.name in wanted]
     except (NotADirectoryError, PermissionError, FileNotFoundError):
         return []
-
-
-def read_item(path: Path) -> Record | Tuning | FailureRecord:
-    """What a file of a results folder holds, its kind by its name."""
-    if path.name.startswith("tuning-"):
-        return read_tuning(path)
-    return read_failure(path) if path.name == "failure.json" else read_record(path)
-
-
-def read_record(path: Path) -> Record:
-    """The record in a file; RecordError naming the file and what is wrong with it.
-
-    What contradicts itself is refused as what is damaged.
-    """
-    record = _read(path, Record)
-    cell = _digest(path, record)
-    if record.cell != cell or record.key != seed_key(cell, record.seed):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return _consistent(path, record)
-
-
-def read_tuning(path: Path) -> Tuning:
-    """The tuning in a file; RecordError as for a record."""
-    tuning = _read(path, Tuning)
-    if tuning.key != _digest(path, tuning):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
-    return _consistent(path, tuning)
-
-
-def read_failure(path: Path) -> FailureRecord:
-    """The failure in a file; RecordError as for a record."""
-    failure = _read(path, FailureRecord)
-    if failure.cell != _digest(path, failure):
-        raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
-    return _consistent(path, failure)
-
-
-def _consistent(path: Path, item: _Item) -> _Item:
-    found = contradictions(item)
-    if found:
-        what = shown("; ".join(found[:_SHOWN]), 400)
-        raise RecordError(f"{path}: skipped, it contradicts itself ({what})")
-    return item
-
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _read(path: Path, model: type[_M]) -> _M:
-    try:
-        content = _parsed(_bounded(path))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: skipped, {error.strerror}") from None
-    except OSError as error:
-        raise RecordError(f"{path}: skipped, {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
-    version = content.get("schema") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise NewerError(
-            f"{path}: skipped, written by a newer bioplaus (schema {version}, this reads {SCHEMA})"
-        )
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if _only_adds(error) and version == SCHEMA:
-            field = shown(".".join(map(str, first["loc"])))
-            raise NewerError(
-                f"{path}: skipped, written by a newer bioplaus (this one knows no field {field})"
-            ) from None
-        where = shown(".".join(map(str, first["loc"]))) or "record"
-        what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
-        raise RecordError(f"{path}: skipped, damaged ({what})") from None
-
-
-def _only_adds(error: ValidationError) -> bool:
-    """Whether all that is wrong is fields that are not known here."""
-    return all(item["type"] == "extra_forbidden" for item in error.errors(include_url=False))
-
-
-def _bounded(path: Path) -> bytes:
-    """The bytes of a file, and of nothing else: a pipe or a device may have no end."""
-    status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(status.st_mode):
-        raise RecordError(f"{path}: skipped, not a file")
-    with path.open("rb") as file:
-        content = file.read(min(status.st_size, MAX_BYTES) + 1)
-        if len(content) > status.st_size:  # it grows
-            content += file.read(MAX_BYTES + 1 - len(content))
-    if len(content) > MAX_BYTES:
-        raise RecordError(f"{path}: skipped, larger than {MAX_BYTES} bytes")
-    return content
-
-
-def _parsed(text: bytes) -> Any:
-    """JSON, by the faster parser; what that refuses, the standard library's decides on."""
-    try:
-        return from_json(text, cache_strings="keys")
-    except ValueError:
-        return json.loads(text)
-
-
-def _digest(path: Path, item: Record | Tuning | FailureRecord) -> str:
-    try:
-        return digest(item.configuration)
-    except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (configuration: not canonical JSON)") from None

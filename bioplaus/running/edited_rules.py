@@ -12,8 +12,8 @@ from typing import Any
 
 from bioplaus.errors import PluginError, RecordError
 from bioplaus.plugins import registry
+from bioplaus.records.reading import read_record
 from bioplaus.records.schema import Record
-from bioplaus.records.store import read_record
 from bioplaus.running.seed_records import SeedRecords
 
 

@@ -13,7 +13,7 @@ from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins import registry
 from bioplaus.records.schema import Record
 from bioplaus.system.blame import blaming
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 
 class Logger(ABC):

@@ -11,8 +11,9 @@ import torch
 
 from bioplaus.errors import BioplausError, PluginError, RecordError
 from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.reading import NewerError
 from bioplaus.records.schema import Record
-from bioplaus.records.store import NewerError, NotWritable, Store
+from bioplaus.records.store import NotWritable, Store
 from bioplaus.running.edited_rules import refuse_edited
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.running.taking_turns import in_turn, waiting_line

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins import registry
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.reading import read_record
 from bioplaus.records.rule_card import rule_card
-from bioplaus.records.schema import Cost, Curves, Record, Timing, digest, seed_key
-from bioplaus.records.store import Store, read_record
-from bioplaus.system.atomic_files import write_atomically
+from bioplaus.records.schema import Cost, Curves, Record, Timing
+from bioplaus.records.store import Store
+from bioplaus.running import weights as trained
 from bioplaus.system.device import provenance
 from bioplaus.training.cost import cost
 from bioplaus.training.seed_outcome import Outcome
@@ -73,7 +72,8 @@ class SeedRecords:
         NewerError where a newer bioplaus wrote it: it cannot be used, nor written again.
         """
         there = self.store.standing(self.path(seed))
-        if weights and not self.path(seed).with_suffix(".pt").is_file():
+        kept = trained.files(self.path(seed), self.experiment.rule) if weights else ()
+        if not all(path.is_file() for path in kept):
             return False
         return isinstance(there, Record) and there.key == seed_key(self.digest, seed)
 
@@ -92,10 +92,9 @@ class SeedRecords:
         try:
             for i, outcome in enumerate(trainer.outcomes):
                 if weights:
-                    buffer = io.BytesIO()
-                    torch.save({k: v.clone() for k, v in outcome.params.items()}, buffer)
-                    path = self.path(outcome.seed).with_suffix(".pt")
-                    write_atomically(path, buffer.getvalue())
+                    rule = self.experiment.rule
+                    found = trained.Weights.of(rule, outcome.params, outcome.state)
+                    trained.save(found, self.path(outcome.seed), rule)
                 records[i] = self.store.publish(records[i], replace=replace)
         finally:
             kept += records

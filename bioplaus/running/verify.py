@@ -25,6 +25,7 @@ from bioplaus.tasks.task import Task, TaskData, read_task
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import Observer, train_groups
 from bioplaus.training.stepper import Compile
+from bioplaus.training.trainer import Trainer
 
 ROUNDING = {"fp32": 1e-2, "tf32": 1e-2, "fp64": 1e-9}
 """How far the first epoch's loss may be off, relative, where only rounding differs. Rounding is
@@ -38,6 +39,21 @@ SAME_FOR_BITS = (
     "device", "device_type", "threads", "seeds_together", "execution", "measurements"
 )  # fmt: skip
 """Provenance that must agree before all bits are expected to."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """What came of training a record's group again."""
+
+    cell: SeedRecords
+    trainers: Sequence[Trainer]
+    records: dict[int, Record]
+    """By seed."""
+    test_examples: int
+
+    def judged(self, record: Record) -> Reproduction:
+        """How a record compares."""
+        return _judged(record, self.records[record.seed], self.test_examples)
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,20 @@ def verify_together(
     records: with one `group_of`, one after the other in the result. alone: each trains the
     seeds of these records only. Raises BioplausError where this installation cannot run it.
     """
+    again = train_again(records, alone=alone, observe=observe)
+    return [again.judged(record) for record in records]
+
+
+def train_again(
+    records: Sequence[Record],
+    *,
+    alone: bool = False,
+    observe: Observer = lambda experiment, progress: None,
+) -> Again:
+    """Train what trained together with these records once more, under their own conditions.
+
+    Arguments and errors as for `verify_together`.
+    """
     record = records[0]
     experiment, data = experiment_of(record)
     cell = SeedRecords(experiment, Store("."), experiment.configuration(data))
@@ -128,11 +158,11 @@ def verify_together(
     threads = origin.get("threads")
     torch.set_num_threads(threads if type(threads) is int and 0 < threads < 1024 else before)
     try:
-        trainers = train_groups(experiment, data, group, execution, observe)
+        trainers = list(train_groups(experiment, data, group, execution, observe))
         made = {r.seed: r for trainer in trainers for r in cell.records(trainer)}
     finally:
         torch.set_num_threads(before)
-    return [_judged(r, made[r.seed], len(data.test)) for r in records]
+    return Again(cell, trainers, made, len(data.test))
 
 
 def group_of(record: Record) -> tuple[int, ...]:

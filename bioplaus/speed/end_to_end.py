@@ -26,7 +26,8 @@ from bioplaus.tasks.dataset import Split
 from bioplaus.training.budget import budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import prepared
-from bioplaus.training.trainer import Progress, Splits, Trainer
+from bioplaus.training.progress import Progress, Splits
+from bioplaus.training.trainer import Trainer
 
 _EAGER_EPOCHS = 3
 """Before and after every run."""

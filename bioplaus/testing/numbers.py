@@ -30,7 +30,8 @@ from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
 from bioplaus.training.budget import Budget
 from bioplaus.training.operation_count import count
-from bioplaus.training.trainer import Splits, Trainer
+from bioplaus.training.progress import Splits
+from bioplaus.training.trainer import Trainer
 
 FLOAT32 = 1e-4
 """Relative tolerance between float32 and float64, on well-conditioned weights."""

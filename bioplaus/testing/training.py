@@ -17,8 +17,9 @@ from bioplaus.testing.failures import require
 from bioplaus.testing.networks import synthetic
 from bioplaus.testing.rounding import judge_rounding
 from bioplaus.training.budget import Budget
+from bioplaus.training.progress import Splits
 from bioplaus.training.seed_outcome import Outcome
-from bioplaus.training.trainer import Splits, Trainer
+from bioplaus.training.trainer import Trainer
 
 CLOSE = 1e-10
 """Relative tolerance in float64 after fifty steps."""

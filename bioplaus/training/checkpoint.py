@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bioplaus.records.schema import digest
+from bioplaus.records.keys import digest
 
 PREFIX = ".checkpoint-"
 SHARE = 0.05

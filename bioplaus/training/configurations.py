@@ -14,7 +14,7 @@ from bioplaus.records.metric import metric_of_task
 from bioplaus.tasks.task import TrainingData
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import train_together
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 _SMALL_PRODUCT = 1e7
 """Multiply-adds in a CPU step's largest product up to which another replica costs less than

@@ -105,10 +105,14 @@ class ProbeProgram:
         self._program = program(self._function)
         self._replayed = Replayed(self._program, device, capture)
 
-    def __call__(self, params: Params, state: State) -> tuple[tuple[str, ...], Tensor]:
-        """Names, "loss/cosine.1" say, and the numbers (names, R)."""
+    def __call__(self, params: Params, state: State) -> dict[str, dict[str, list[float]]]:
+        """reference -> "cosine.1", ... -> each replica's; here the host waits for the device."""
         (numbers,) = self._replayed(given(params, state), [])
-        return self._program.names, numbers
+        found: dict[str, dict[str, list[float]]] = {}
+        for name, values in zip(self._program.names, numbers.tolist(), strict=True):
+            reference, _, short = name.partition("/")
+            found.setdefault(reference, {})[short] = values
+        return found
 
     def _function(self, *tensors: Tensor) -> Traceable:
         (params, aux, memory), _ = taken(tensors, self._names_given)

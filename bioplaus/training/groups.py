@@ -19,7 +19,8 @@ from bioplaus.tasks.task import TaskData, TrainingData, prepare
 from bioplaus.training.budget import budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.memory import fitting, is_full
-from bioplaus.training.trainer import Progress, Splits, Trainer
+from bioplaus.training.progress import Progress, Splits
+from bioplaus.training.trainer import Trainer
 
 Observer = Callable[[Experiment, Progress], None]
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 
 Curve = list[float | None]
@@ -25,6 +26,7 @@ class Outcome:
     alignment: dict[str, dict[str, Curve]] = field(default_factory=dict)
     diverged_epoch: int | None = None
     params: Params = field(default_factory=dict)
+    state: State = field(default_factory=lambda: State({}, {}))
 
     def last(self, mark: str) -> float | None:
         """A mark after the last epoch, "test_accuracy" or "validation_r2" say; None for none."""
@@ -52,6 +54,47 @@ class Outcome:
             case _:
                 curve: Curve = getattr(self, name[0])
                 return curve
+
+
+def note_epoch(
+    outcomes: Sequence[Outcome],
+    epoch: int,
+    means: Mapping[str, Sequence[float]],
+    marks: Mapping[str, Sequence[float | None]],
+    alignment: Mapping[str, Mapping[str, Sequence[float]]],
+    healthy: Sequence[bool],
+) -> None:
+    """Add an epoch, from 1, to every seed's curves; who is not healthy diverged in it.
+
+    means, marks, alignment: each seed's numbers by name. A seed that diverged has no marks.
+    """
+    for index, outcome in enumerate(outcomes):
+        if outcome.diverged_epoch is None and not healthy[index]:
+            outcome.diverged_epoch = epoch
+        lost = outcome.diverged_epoch is not None
+        for name, values in means.items():
+            outcome.metrics.setdefault(name, []).append(values[index])
+        marked = {name: None if lost else values[index] for name, values in marks.items()}
+        outcome.validation_accuracy.append(marked.pop("validation_accuracy", None))
+        outcome.test_accuracy.append(marked.pop("test_accuracy", None))
+        for name, value in marked.items():
+            outcome.metrics.setdefault(name, [None] * (epoch - 1)).append(value)
+        for reference, numbers in alignment.items():
+            curves = outcome.alignment.setdefault(reference, {})
+            for name, values in numbers.items():
+                curves.setdefault(name, []).append(values[index])
+
+
+def worst_of(outcomes: Sequence[Outcome], epoch: int) -> dict[str, float]:
+    """Each metric's largest value in an epoch, from 1, over the seeds that lived through it."""
+    alive = [o for o in outcomes if (o.diverged_epoch or epoch + 1) > epoch]
+    worst: dict[str, float] = {}
+    for outcome in alive:
+        for name, curve in outcome.metrics.items():
+            value = curve[epoch - 1]
+            if value is not None:
+                worst[name] = max(value, worst.get(name, value))
+    return worst
 
 
 def to_tensors(outcomes: Sequence[Outcome]) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -12,44 +11,29 @@ from torch import Tensor
 
 from bioplaus.learning.alignment import AlignmentProbe
 from bioplaus.learning.batching import Replica, Rule, batched_predict, unstack
-from bioplaus.learning.rule import Batch, LearningRule, State
+from bioplaus.learning.rule import LearningRule, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream, random_order
 from bioplaus.system.interruption import Interruption
-from bioplaus.tasks.dataset import Split
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors
 from bioplaus.training.evaluation import ProbeProgram
 from bioplaus.training.marking import Marking
-from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors
+from bioplaus.training.progress import Progress, Splits, progress
+from bioplaus.training.seed_outcome import (
+    Outcome,
+    from_tensors,
+    note_epoch,
+    to_tensors,
+    worst_of,
+)
 from bioplaus.training.stepper import Compile, Stepper
 from bioplaus.training.traced_step import Program
 
 T = TypeVar("T")
 
 _REPORT_EVERY_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The examples a run sees, scaled and on the device."""
-
-    train: Split
-    validation: Split | None
-    test: Split | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, told a few times a second; the numbers are the last epoch's means."""
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    loss: float | None
-    validation_accuracy: float | None
 
 
 class Trainer:
@@ -123,7 +107,11 @@ class Trainer:
             while not self._over:
                 self._epoch(report, checkpoints, interruption)
         for index, outcome in enumerate(self.outcomes):
-            outcome.params = {k: v.cpu() for k, v in unstack(self.params, index).items()}
+            parts = [
+                {name: tensor.cpu() for name, tensor in unstack(part, index).items()}
+                for part in (self.params, *self.state)
+            ]
+            outcome.params, outcome.state = parts[0], State(*parts[1:])
         return self.outcomes
 
     @property
@@ -270,62 +258,21 @@ class Trainer:
 
     def _adapt(self, epoch: int) -> None:
         """Let the rule look at an epoch's metrics, the worst of the replicas'."""
-        alive = [o for o in self.outcomes if (o.diverged_epoch or epoch + 1) > epoch]
-        worst: dict[str, float] = {}
-        for outcome in alive:
-            for name, curve in outcome.metrics.items():
-                value = curve[epoch - 1]
-                if value is not None:
-                    worst[name] = max(value, worst.get(name, value))
-        if worst:
+        if worst := worst_of(self.outcomes, epoch):
             self.stepper.rule = self.stepper.rule.adapted(worst)
 
     def _progress(self, step: int, epoch: int) -> Progress:
-        alive = [o for o in self.outcomes if o.diverged_epoch is None]
-        losses = [v for o in alive for v in o.metrics.get("loss", [])[-1:] if v is not None]
-        accuracies = [a for o in alive for a in o.validation_accuracy[-1:] if a is not None]
-        return Progress(
-            step=step,
-            steps=self.budget.epochs * self.steps_per_epoch,
-            epoch=epoch,
-            epochs=self.budget.epochs,
-            loss=sum(losses) / len(losses) if losses else None,
-            validation_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
-        )
+        steps = self.budget.epochs * self.steps_per_epoch
+        return progress(self.outcomes, step, steps, epoch, self.budget.epochs)
 
     def _record(self, epoch: int, sums: Tensor) -> None:
         """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
         totals = dict(zip(self.stepper.metrics, sums, strict=True))
         means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
         marks = self._marking(self.params, self.state, epoch == self.budget.epochs)
-        alignment = self._alignment()
+        alignment = self._probe(self.params, self.state) if self._probe else {}
         healthy = (self._finite() & totals["loss"].isfinite()).tolist()
-        for index, outcome in enumerate(self.outcomes):
-            if outcome.diverged_epoch is None and not healthy[index]:
-                outcome.diverged_epoch = epoch
-            lost = outcome.diverged_epoch is not None
-            for name, values in means.items():
-                outcome.metrics.setdefault(name, []).append(values[index])
-            marked = {name: None if lost else values[index] for name, values in marks.items()}
-            outcome.validation_accuracy.append(marked.pop("validation_accuracy", None))
-            outcome.test_accuracy.append(marked.pop("test_accuracy", None))
-            for name, value in marked.items():
-                outcome.metrics.setdefault(name, [None] * (epoch - 1)).append(value)
-            for reference, numbers in alignment.items():
-                curves = outcome.alignment.setdefault(reference, {})
-                for name, values in numbers.items():
-                    curves.setdefault(name, []).append(values[index])
-
-    def _alignment(self) -> dict[str, dict[str, list[float]]]:
-        """reference -> "cosine.1", ... -> each replica's; {} without a probe."""
-        found: dict[str, dict[str, list[float]]] = {}
-        if self._probe is None:
-            return found
-        names, numbers = self._probe(self.params, self.state)
-        for name, values in zip(names, numbers.tolist(), strict=True):
-            reference, _, short = name.partition("/")
-            found.setdefault(reference, {})[short] = values
-        return found
+        note_epoch(self.outcomes, epoch, means, marks, alignment, healthy)
 
     def _make_marking(self, rule: Rule, capture: bool) -> Marking:
         splits, program = self.splits, self.stepper.measurement
@@ -334,14 +281,12 @@ class Trainer:
         return Marking(rule, self.net, lesson, splits.train, others, initial, program, capture)
 
     def _make_probe(self, rule: Rule, capture: bool) -> ProbeProgram:
-        probe = AlignmentProbe(rule, self.net, self.params, self._probe_batch(), self.seeds)
+        # the same training examples for every rule and seed
+        order = Stream(0).at("probe").permutation(len(self.splits.train))
+        batch = self.stepper.probe_batch(order[: self.budget.batch_size].to(self.device))
+        probe = AlignmentProbe(rule, self.net, self.params, batch, self.seeds)
         names = [list(part) for part in (self.params, *self.state)]
         return ProbeProgram(probe, names, self.stepper.measurement, self.device, capture)
-
-    def _probe_batch(self) -> Batch:
-        """The same training examples for every rule and seed."""
-        order = Stream(0).at("probe").permutation(len(self.splits.train))
-        return self.stepper.probe_batch(order[: self.budget.batch_size].to(self.device))
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -8,7 +8,8 @@ import pytest
 
 from bioplaus.analysis.boards import boards
 from bioplaus.analysis.sweeps import sweeps
-from bioplaus.records.schema import Record, ResultSet, digest, seed_key
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.schema import Record, ResultSet
 from tests.helpers.records import make_record
 
 

@@ -19,7 +19,7 @@ from bioplaus.experiments.experiment import configure
 from bioplaus.records.schema import Record, Tuning, TuningBudget
 from bioplaus.records.store import Store
 from bioplaus.tasks.task import read_task
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 from tests.helpers.inline import InlineExecutor
 
 R = TypeVar("R")

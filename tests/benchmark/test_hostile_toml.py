@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bioplaus import suites, tasks
 from bioplaus.benchmark.suite import parse_suite, read_suite
 from bioplaus.errors import BioplausError, ConfigError, UnknownNameError
-from bioplaus.records.schema import digest
+from bioplaus.records.keys import digest
 from bioplaus.system.toml_files import MAX_BYTES as MAX_TOML
 from bioplaus.tasks.task import read_task
 from tests.helpers.hostile import allowed, mutated, quick

@@ -18,8 +18,9 @@ from bioplaus.experiments.experiment import configure
 from bioplaus.learning.rule import LearningRule
 from bioplaus.learning.search_space import Around, Choice, LogUniform, SearchSpace
 from bioplaus.plugins import registry
+from bioplaus.records.reading import read_tuning
 from bioplaus.records.schema import Tuning, TuningBudget
-from bioplaus.records.store import Store, read_tuning
+from bioplaus.records.store import Store
 from bioplaus.tasks import data_cache as job_data
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import read_task

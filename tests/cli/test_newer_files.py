@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bioplaus.cli import main
+from bioplaus.records.reading import NewerError, read_failure
 from bioplaus.records.schema import FailureRecord
-from bioplaus.records.store import NewerError, Store, read_failure
+from bioplaus.records.store import Store
 from tests.helpers.records import make_record
 from tests.helpers.tunings import make_failure, make_tuning
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 
 from bioplaus.cli import main
 from bioplaus.errors import RecordError
-from bioplaus.records.schema import digest
-from bioplaus.records.store import Store, read_record
+from bioplaus.records.keys import digest
+from bioplaus.records.reading import read_record
+from bioplaus.records.store import Store
 from bioplaus.records.verification import read_verification
 from bioplaus.running.verify import verify
 from tests.helpers.forged import Content, contents, each, first, forge

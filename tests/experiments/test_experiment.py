@@ -9,7 +9,7 @@ import pytest
 from bioplaus.errors import BioplausError, ConfigError, UnknownNameError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, plan
 from bioplaus.experiments.settings import parse_assignments
-from bioplaus.records.schema import digest
+from bioplaus.records.keys import digest
 
 
 def one(tiny: Path, rule: str = "gaitprop", **settings: object) -> Experiment:

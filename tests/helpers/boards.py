@@ -11,7 +11,8 @@ import numpy as np
 from bioplaus.analysis.boards import Board, boards
 from bioplaus.analysis.ranking import difference
 from bioplaus.analysis.statistics import holm, rank_intervals
-from bioplaus.records.schema import Record, ResultSet, Tuning, digest, seed_key
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.schema import Record, ResultSet, Tuning
 from tests.helpers.records import make_record
 
 GOOD = [0.95, 0.96, 0.955, 0.94, 0.95]

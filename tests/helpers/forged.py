@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bioplaus.records.schema import digest, seed_key
+from bioplaus.records.keys import digest, seed_key
 from bioplaus.records.store import Store
 
 Content = dict[str, Any]

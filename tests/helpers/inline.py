@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 from bioplaus.benchmark.executor import Executor, JobError
 from bioplaus.benchmark.jobs import Job
 from bioplaus.errors import BioplausError
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 R = TypeVar("R")
 

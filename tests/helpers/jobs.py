@@ -17,7 +17,7 @@ from bioplaus.plugins import registry
 from bioplaus.tasks import data_cache as job_data
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import TaskData, read_task
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 
 
 @dataclass(frozen=True)

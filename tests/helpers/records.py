@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bioplaus.records.schema import Curves, Record, Timing, digest, seed_key
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.schema import Curves, Record, Timing
 
 
 def make_record(

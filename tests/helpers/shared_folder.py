@@ -20,7 +20,7 @@ from bioplaus.benchmark.plan import Place, expand
 from bioplaus.benchmark.suite import read_suite
 from bioplaus.benchmark.work import Done, work
 from bioplaus.records.store import Store
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 from tests.helpers.benches import TUNED
 from tests.helpers.inline import InlineExecutor
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bioplaus.records.schema import SCHEMA, digest, seed_key
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.schema import SCHEMA
 from bioplaus.records.store import Store
 
 EPOCHS = 20

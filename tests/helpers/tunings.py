@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget, digest
+from bioplaus.records.keys import digest
+from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget
 from tests.helpers.records import make_record
 
 

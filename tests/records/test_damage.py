@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bioplaus.errors import RecordError
+from bioplaus.records.reading import read_record
 from bioplaus.records.schema import Record
-from bioplaus.records.store import Store, read_record
+from bioplaus.records.store import Store
 from tests.helpers.records import make_record
 from tests.helpers.store import content_of
 

@@ -16,16 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioplaus.errors import RecordError
+from bioplaus.records.keys import digest
 from bioplaus.records.merge import merge
-from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget, digest
-from bioplaus.records.store import (
-    MAX_BYTES,
-    Store,
-    read_failure,
-    read_item,
-    read_record,
-    read_tuning,
-)
+from bioplaus.records.reading import MAX_BYTES, read_failure, read_item, read_record, read_tuning
+from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget
+from bioplaus.records.store import Store
 from tests.helpers.hostile import allowed, mutated, quick
 from tests.helpers.records import make_record
 
@@ -94,7 +89,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from bioplaus.errors import RecordError
-from bioplaus.records.store import read_item
+from bioplaus.records.reading import read_item
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 for name in sys.argv[1:]:

@@ -8,7 +8,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from bioplaus.records.schema import digest, seed_key
+from bioplaus.records.keys import digest, seed_key
 from bioplaus.records.store import Store
 from tests.helpers.records import make_record
 

@@ -15,8 +15,9 @@ from bioplaus.errors import RecordError
 from bioplaus.records import store as module
 from bioplaus.records import store as store_module
 from bioplaus.records.merge import merge
+from bioplaus.records.reading import read_failure, read_record, read_tuning
 from bioplaus.records.schema import ResultSet
-from bioplaus.records.store import Store, read_failure, read_record, read_tuning
+from bioplaus.records.store import Store
 from tests.helpers.records import make_record
 from tests.helpers.store import content_of
 from tests.helpers.tunings import make_failure, make_tuning

@@ -12,7 +12,8 @@ from bioplaus.learning.batching import batched_update
 from bioplaus.learning.rule import State
 from bioplaus.tasks.task import prepare, read_task
 from bioplaus.training.budget import Budget
-from bioplaus.training.trainer import Splits, Trainer
+from bioplaus.training.progress import Splits
+from bioplaus.training.trainer import Trainer
 from tests.helpers.networks import get_rule, make_network, random_batch, random_params
 
 LEAKY = "leaky_relu(0.1)"

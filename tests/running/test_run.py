@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bioplaus.experiments.experiment import plan
-from bioplaus.records.store import Store, read_record
+from bioplaus.records.reading import read_record
+from bioplaus.records.store import Store
 from bioplaus.running import run as module
 from bioplaus.running.run import run_experiments
 from bioplaus.training.execution import Execution

@@ -14,7 +14,8 @@ import bioplaus
 from bioplaus.cli import main
 from bioplaus.experiments.experiment import configure
 from bioplaus.plugins import registry
-from bioplaus.records.store import Store, read_record
+from bioplaus.records.reading import read_record
+from bioplaus.records.store import Store
 from bioplaus.running.run import run_experiments
 from bioplaus.running.verify import accuracy_tolerance, beyond_tolerance, different_bits, verify
 from bioplaus.tasks.task import read_task

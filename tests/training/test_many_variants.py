@@ -10,8 +10,9 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import RuleConfig
 from bioplaus.testing.networks import make_network, synthetic
 from bioplaus.training.budget import Budget
+from bioplaus.training.progress import Splits
 from bioplaus.training.stepper import MOST_VARIANTS
-from bioplaus.training.trainer import Splits, Trainer
+from bioplaus.training.trainer import Trainer
 from tests.helpers.faulty_rules import Honest
 
 

@@ -13,7 +13,8 @@ from tests.helpers.training import CPU
 def test_five_wide_replicas_train_on_two_threads(tmp_path: Path, real_data: Path) -> None:
     """Torch's own stacked LU does not survive this: see bioplaus.numerics.linalg."""
     from bioplaus.tasks.task import prepare, read_task
-    from bioplaus.training.trainer import Budget, Splits, Trainer
+    from bioplaus.training.progress import Splits
+    from bioplaus.training.trainer import Budget, Trainer
 
     task = read_task("mnist-square")
     rule = plan(["gaitprop"], "mnist-square")[0].rule

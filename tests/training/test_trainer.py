@@ -19,8 +19,9 @@ from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins.registry import load
 from bioplaus.tasks.dataset import Split
+from bioplaus.training.progress import Progress, Splits
 from bioplaus.training.seed_outcome import Outcome
-from bioplaus.training.trainer import Budget, Progress, Splits, Trainer
+from bioplaus.training.trainer import Budget, Trainer
 
 ADAM = OptimizerSpec(name="adam", lr=1e-2)
 

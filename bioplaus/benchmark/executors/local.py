@@ -27,7 +27,7 @@ from bioplaus.system.interruption import Terminated, handled, obey_if_requested
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
-    from bioplaus.training.trainer import Progress
+    from bioplaus.training.progress import Progress
 
 R = TypeVar("R")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
     from bioplaus.tasks.data_cache import Need
     from bioplaus.tasks.task import Task
-    from bioplaus.training.trainer import Progress
+    from bioplaus.training.progress import Progress
 
 R = TypeVar("R")
 

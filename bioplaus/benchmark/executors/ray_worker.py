@@ -14,7 +14,7 @@ from bioplaus.benchmark.executors.work import Kind, News, outcome, use_one_threa
 
 if TYPE_CHECKING:
     from bioplaus.tasks.data_cache import Need
-    from bioplaus.training.trainer import Progress
+    from bioplaus.training.progress import Progress
 
 NEWS_EVERY_SECONDS = 1.0
 

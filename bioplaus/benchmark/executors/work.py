@@ -12,7 +12,7 @@ from bioplaus.errors import BioplausError
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
-    from bioplaus.training.trainer import Progress
+    from bioplaus.training.progress import Progress
 
 Kind = Literal["done", "failed", "lost"]
 

@@ -14,7 +14,7 @@ from bioplaus.benchmark.executor import JobError, Setup, WorkerLost
 from bioplaus.benchmark.executors.local import LocalExecutor
 from bioplaus.errors import ConfigError
 from bioplaus.plugins import registry
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 from tests.helpers.jobs import Told, quiet
 
 

@@ -27,7 +27,7 @@ from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.records.schema import Record, Tuning
 from bioplaus.records.store import Store
 from bioplaus.tasks.task import read_task
-from bioplaus.training.trainer import Progress
+from bioplaus.training.progress import Progress
 from tests.helpers.jobs import Examples, Told, quiet
 from tests.helpers.ray_nodes import cluster_utils, fall, nodes, ray
 
