@@ -253,8 +253,7 @@ class Trainer:
     @property
     def setup_seconds(self) -> float:
         """What tracing and compiling took."""
-        programs = [*self.stepper.programs, *self.stepper.measurements]
-        return self._setup_before + _setup(programs)
+        return self._setup_before + _setup([*self.stepper.programs, *self.stepper.measurements])
 
     def _adapt(self, epoch: int) -> None:
         """Let the rule look at an epoch's metrics, the worst of the replicas'."""

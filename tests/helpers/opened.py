@@ -23,8 +23,9 @@ class Reads(list[Path]):
     """Files in the order in which they were opened."""
 
     def records(self) -> list[Path]:
-        """Those of a results folder."""
-        return [path for path in self if path.suffix == ".json"]
+        """Those of a results folder that hold records, tunings or failures."""
+        beside = "verification.json"
+        return [path for path in self if path.suffix == ".json" and path.name != beside]
 
 
 @contextmanager

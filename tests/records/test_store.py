@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bioplaus.errors import RecordError
-from bioplaus.records import store as module
+from bioplaus.records import reading as module
 from bioplaus.records import store as store_module
 from bioplaus.records.merge import merge
 from bioplaus.records.reading import read_failure, read_record, read_tuning
