@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -170,8 +171,8 @@ def _plain(kind: Any) -> Any:
     """A type without what limits the items of a list."""
     if typing.get_origin(kind) is not tuple:
         return kind
-    items = typing.get_args(kind)
-    return tuple[tuple(typing.get_args(i)[0] if hasattr(i, "__metadata__") else i for i in items)]
+    items = [getattr(item, "__origin__", item) for item in typing.get_args(kind)]
+    return types.GenericAlias(tuple, tuple(items))
 
 
 def _limit(mark: object) -> str:
