@@ -171,9 +171,8 @@ def _plain(kind: Any) -> Any:
     """A type without what limits the items of a list."""
     if typing.get_origin(kind) is not tuple:
         return kind
-    items = typing.get_args(kind)
-    bare = tuple(typing.get_args(i)[0] if hasattr(i, "__metadata__") else i for i in items)
-    return types.GenericAlias(tuple, bare)
+    items = [getattr(item, "__origin__", item) for item in typing.get_args(kind)]
+    return types.GenericAlias(tuple, tuple(items))
 
 
 def _limit(mark: object) -> str:
