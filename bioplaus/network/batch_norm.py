@@ -14,7 +14,7 @@ Ioffe and Szegedy 2015, arXiv:1502.03167; running statistics and eps as torch ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,11 +105,12 @@ class BatchNorm(Layer):
 class Norms:
     """The batch normalisations of a model, with the layers that they are in a network."""
 
-    def __init__(self, model: nn.Sequential, net: Network) -> None:
-        modules = list(_norms(model))
+    def __init__(self, modules: Iterable[nn.Module], net: Network) -> None:
+        """modules: of the model, in the order of the layers that they are."""
+        norms = [module for module in modules if isinstance(module, MODULES)]
         inner = ((l, _innermost(layer)) for l, layer in enumerate(net.layers))
         layers = [(l, layer) for l, layer in inner if isinstance(layer, BatchNorm)]
-        self._pairs = list(zip((l for l, _ in layers), modules, strict=True))
+        self._pairs = list(zip((l for l, _ in layers), norms, strict=True))
         self._layers = [layer for _, layer in layers]
 
     def running(self, training: bool) -> Params:
@@ -155,14 +156,6 @@ class Norms:
             n = x.shape[0] * _places(layer)
             module.running_mean.lerp_(mean, rate)
             module.running_var.lerp_(var * n / (n - 1), rate)
-
-
-def _norms(model: nn.Sequential) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
-    for module in model:  # children() has each once, wherever it stands
-        if isinstance(module, nn.Sequential):
-            yield from _norms(module)
-        elif isinstance(module, MODULES):
-            yield module
 
 
 def _innermost(layer: Layer) -> Layer:

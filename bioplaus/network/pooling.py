@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, Identity
 from bioplaus.network.conv import windows
 from bioplaus.network.layer import Init, Layer, Params, Residuals, Shape, Solver
@@ -41,7 +42,17 @@ class Pool2d(Fixed):
     """None for the kernel."""
 
     def __post_init__(self) -> None:
-        windows(self.kind, self.below, self.kernel, self.step, 0)
+        windows(self.kind, self.below, self.kernel, self.step, self.over_edge)
+        if 2 * self.over_edge > self.kernel:
+            raise ConfigError(
+                f"padding {self.over_edge} is more than half of a kernel of {self.kernel}: windows "
+                "would be empty"
+            )
+
+    @property
+    def over_edge(self) -> int:
+        """By how much windows reach over each edge."""
+        return 0
 
     @property
     def step(self) -> int:
@@ -54,22 +65,34 @@ class Pool2d(Fixed):
 
     @property
     def out_shape(self) -> Shape:
-        return (self.below[0], *windows(self.kind, self.below, self.kernel, self.step, 0))
+        return (
+            self.below[0],
+            *windows(self.kind, self.below, self.kernel, self.step, self.over_edge),
+        )
 
 
 @dataclass(frozen=True)
 class MaxPool2d(Pool2d):
-    """The largest value of each window; errors return to where it stood, the first of equals."""
+    """The largest value of each window; errors return to where it stood, the first of equals.
 
+    Windows may reach over the edge by `padding`, at most half a kernel; nothing is there.
+    """
+
+    padding: int = 0
     kind: ClassVar[str] = "max_pool2d"
 
+    @property
+    def over_edge(self) -> int:
+        return self.padding
+
     def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
-        value, index = F.max_pool2d(h, self.kernel, self.step, return_indices=True)
+        window = self.kernel, self.step, self.padding
+        value, index = F.max_pool2d(h, *window, return_indices=True)
         return value, (h, index)
 
     def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
         h, index = residuals
-        window = [self.kernel] * 2, [self.step] * 2, [0, 0], [1, 1]
+        window = [self.kernel] * 2, [self.step] * 2, [self.padding] * 2, [1, 1]
         back: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(d, h, *window, False, index)
         return back
 

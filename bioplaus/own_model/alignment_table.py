@@ -36,7 +36,7 @@ COLUMNS = ("layer", "reference", "cosine", "angle", "norm_ratio", "sign_agreemen
 
 
 def alignment(
-    model: nn.Sequential,
+    model: nn.Module,
     x: ArrayLike,
     y: ArrayLike,
     rule: RuleLike | Learner = defaults.RULE,

@@ -1,4 +1,4 @@
-"""Learning rules on one's own `nn.Sequential`: a drop-in for `loss.backward()`."""
+"""Learning rules on one's own `nn.Module`: a drop-in for `loss.backward()`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Backward:
 
 @torch.no_grad()
 def backward(
-    model: nn.Sequential,
+    model: nn.Module,
     x: ArrayLike,
     y: ArrayLike,
     rule: RuleLike = defaults.RULE,
@@ -49,10 +49,11 @@ def backward(
     """Write a learning rule's update into `.grad`, as `loss.backward()` writes the gradient.
 
     model: an `nn.Sequential` of Linear, Conv2d, pooling, Flatten, Dropout, BatchNorm and
-    activation modules and of `bioplaus.nn.Residual` blocks of them, in float32 or float64. Its
-    forward pass is the rule's: what changes that from outside (hooks, parametrizations, a
-    `forward` of one's own) is refused. Dropout is silent in the output returned; Dropout and
-    BatchNorm go by their modules' modes, as in torch.
+    activation modules and of `bioplaus.nn.Residual` blocks of them, or an `nn.Module` whose
+    `forward` puts such modules together, as `torch.fx` reads it; in float32 or float64. Its
+    forward pass is the rule's: what changes that from outside (hooks, parametrizations, another
+    `forward` of a module of torch's) is refused. Dropout is silent in the output returned; Dropout
+    and BatchNorm go by their modules' modes, as in torch.
     x: inputs (N, ...), flattened where the model begins with Linear; a numpy array is
     taken too, and float64 for a float32 model.
     y: class indices (N), or float targets (N, C); outputs beyond the first C are
@@ -64,9 +65,9 @@ def backward(
     Gradients add to those that are there, so zero them as usual. Frozen parameters get none.
     A parameter that stands at several places gets the sum.
 
-    Raises ModelError naming a module or an argument that has no place here, UnsupportedError
-    where the rule cannot train the model, UnknownNameError and ConfigError for wrong names and
-    options.
+    Raises ModelError naming a module, a node or an argument that has no place here,
+    UnsupportedError where the rule cannot train the model, UnknownNameError and ConfigError for
+    wrong names and options.
 
         state, optimizer = None, torch.optim.Adam(model.parameters())
         for x, y in batches:

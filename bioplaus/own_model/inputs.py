@@ -90,10 +90,10 @@ def chosen_seed(seed: object) -> int:
     raise ConfigError(f"seed is a whole number from 0 up, not {shown(repr(seed))}")
 
 
-def chosen_shape(model: nn.Sequential, shape: object) -> Shape:
+def chosen_shape(model: nn.Module, shape: object) -> Shape:
     """Of one example: as given, or what the model tells."""
     if shape is None:
-        told = told_shape(model) if isinstance(model, nn.Sequential) else ()
+        told = told_shape(model) if isinstance(model, nn.Module) else ()
         if told is None:
             raise ModelError(
                 "the model does not begin with Linear: give the shape of one example, "

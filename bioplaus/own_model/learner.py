@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """Trains an `nn.Sequential` by a learning rule: `step(x, y)`, batch after batch.
+    """Trains an `nn.Module` by a learning rule: `step(x, y)`, batch after batch.
 
     It owns the rule's state, its auxiliary parameters (feedback weights, inverses) and the
     optimizers of both. `optimizer` trains the model, and with it the auxiliary parameters of
@@ -60,7 +60,7 @@ class Learner:
 
     def __init__(
         self,
-        model: nn.Sequential,
+        model: nn.Module,
         rule: RuleLike = defaults.RULE,
         *,
         loss: str = "mse",

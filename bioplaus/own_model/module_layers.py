@@ -18,8 +18,9 @@ from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.own_model.plain_modules import check_sizes
 
 _ACCEPTED = (
-    "Linear, Conv2d, MaxPool2d, AvgPool2d, Flatten, Dropout, BatchNorm1d, BatchNorm2d, "
-    "bioplaus.nn.Residual, LeakyReLU, ReLU, Tanh, Sigmoid and Identity"
+    "Linear, Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout, BatchNorm1d, "
+    "BatchNorm2d, bioplaus.nn.Residual, LeakyReLU, ReLU, Tanh, Sigmoid, Identity, and modules of "
+    "your own made of them"
 )
 _HINTS: dict[type[nn.Module], str] = {
     nn.Softmax: 'leave it out: loss="cross_entropy" takes the outputs before it (logits)',
@@ -76,13 +77,32 @@ def _conv(module: nn.Conv2d, shape: Shape, first: bool) -> Layer:
 
 
 def _max_pool(module: nn.MaxPool2d, shape: Shape, first: bool) -> Layer:
-    _plain(module, padding=0, dilation=1, ceil_mode=False, return_indices=False)
-    return MaxPool2d(shape, _square(module, "kernel_size"), _square(module, "stride"))
+    _plain(module, dilation=1, ceil_mode=False, return_indices=False)
+    kernel, stride = _square(module, "kernel_size"), _square(module, "stride")
+    return MaxPool2d(shape, kernel, stride, _square(module, "padding"))
 
 
 def _avg_pool(module: nn.AvgPool2d, shape: Shape, first: bool) -> Layer:
     _plain(module, padding=0, ceil_mode=False, divisor_override=None)
     return AvgPool2d(shape, _square(module, "kernel_size"), _square(module, "stride"))
+
+
+def _adaptive(module: nn.AdaptiveAvgPool2d, shape: Shape, first: bool) -> Layer:
+    """Where its windows are square and all of one size."""
+    size = module.output_size
+    rows, columns = size if isinstance(size, tuple) else (size, size)
+    if len(shape) != 3:
+        return AvgPool2d(shape, 1)  # which says what it reads
+    kernels = {
+        side / (parts or side) for side, parts in zip(shape[1:], (rows, columns), strict=True)
+    }
+    (kernel, *others) = kernels
+    if others or kernel != int(kernel):
+        raise ConfigError(
+            f"an output of {rows} x {columns} has no square windows of one size on an input of "
+            f"{shape[1]} x {shape[2]}"
+        )
+    return AvgPool2d(shape, int(kernel))
 
 
 def _plain(module: nn.Module, **only: Any) -> None:
@@ -134,6 +154,7 @@ LAYERS: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.Conv2d: _conv,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
+    nn.AdaptiveAvgPool2d: _adaptive,
 }
 ACTIVATIONS: dict[type[nn.Module], Callable[[Any], Activation]] = {
     nn.LeakyReLU: _leaky,

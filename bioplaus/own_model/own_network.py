@@ -15,15 +15,16 @@ from bioplaus.network.layer import Params, Shape
 from bioplaus.network.losses import Loss
 from bioplaus.network.network import Network
 from bioplaus.own_model.probe import check_forward
-from bioplaus.own_model.read_modules import place_of, read_modules
+from bioplaus.own_model.read_modules import read_modules
+from bioplaus.own_model.reader import place_of
 
 PRECISIONS = torch.float32, torch.float64
 
 
 class OwnNetwork:
-    """One's own `nn.Sequential`, read as a network."""
+    """One's own `nn.Module`, read as a network."""
 
-    def __init__(self, model: nn.Sequential, shape: Shape, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, shape: Shape, loss: Loss) -> None:
         """Read on examples of `shape`; ModelError naming a module that has no place."""
         self.model, self.shape = model, shape
         self._reading = read_modules(model, shape)
@@ -32,7 +33,7 @@ class OwnNetwork:
         layers = self._reading.layers
         self.outputs = layers[-1].out_shape[0]
         self.net = Network(layers, loss, classes=self.outputs, nodes=self._reading.nodes)
-        self.norms = Norms(model, self.net)
+        self.norms = Norms(self._modules, self.net)
         self.names: Mapping[str, nn.Parameter] = self._reading.parameters
         """The network's name of each place -> the model's parameter, which tied places share."""
 
@@ -94,7 +95,7 @@ class OwnNetwork:
         return [names for names in places.values() if len(names) > 1]
 
 
-def _check_precision(model: nn.Sequential) -> None:
+def _check_precision(model: nn.Module) -> None:
     """ModelError unless all parameters are of one precision that rules know, on one device."""
     first: tuple[str, Tensor] | None = None
     for name, tensor in model.named_parameters():
@@ -117,6 +118,6 @@ def _check_precision(model: nn.Sequential) -> None:
         )
 
 
-def _owner(model: nn.Sequential, parameter: str) -> str:
+def _owner(model: nn.Module, parameter: str) -> str:
     module, _, own = parameter.rpartition(".")
     return f"{place_of(model.get_submodule(module), module)}: its {own}"

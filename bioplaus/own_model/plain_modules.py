@@ -40,6 +40,17 @@ def check_plain(module: nn.Module, kind: type[nn.Module], parameters: Iterable[s
     if not issubclass(kind, nn.Sequential):
         _check_parameters(module, tuple(parameters))
     _check_methods(module, kind)
+    _check_hooks(module)
+
+
+def check_hooks(module: nn.Module) -> None:
+    """ConfigError where something beside its class decides what a module gives."""
+    _check_computed(module)
+    _check_methods(module, type(module))
+    _check_hooks(module)
+
+
+def _check_hooks(module: nn.Module) -> None:
     for attribute, what in _HOOKS.items():
         if getattr(module, attribute, None):
             raise ConfigError(

@@ -13,7 +13,7 @@ from bioplaus.errors import ModelError
 from bioplaus.network.batch_norm import Norms
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network, Trace
-from bioplaus.own_model.read_modules import Reading, place_of
+from bioplaus.own_model.reader import Reading, place_of
 
 _EXAMPLES = 3
 _TOLERANCE = 1e-8
@@ -21,7 +21,7 @@ _TOLERANCE = 1e-8
 
 
 @torch.no_grad()
-def check_forward(model: nn.Sequential, net: Network, reading: Reading) -> None:
+def check_forward(model: nn.Module, net: Network, reading: Reading) -> None:
     """ModelError naming the first module at which the network leaves the model's forward pass.
 
     Both see a few random examples, in float64, in the mode that the model is in;
@@ -33,8 +33,9 @@ def check_forward(model: nn.Sequential, net: Network, reading: Reading) -> None:
     x = torch.randn(_EXAMPLES, *reading.shape, generator=generator, dtype=torch.float64).to(
         some.device
     )
+    norms = Norms((model.get_submodule(place.name) for place in reading.places), net)
     params = {name: p.detach().double() for name, p in reading.parameters.items()}
-    running = {name: t.double() for name, t in Norms(model, net).running(training=True).items()}
+    running = {name: t.double() for name, t in norms.running(training=True).items()}
     trace = net.forward(params | running, x.reshape(-1, *net.in_shape))
     with _silent_dropout(model):
         try:
@@ -52,7 +53,7 @@ def check_forward(model: nn.Sequential, net: Network, reading: Reading) -> None:
             )
 
 
-def _copies(model: nn.Sequential) -> Params:
+def _copies(model: nn.Module) -> Params:
     """Parameters and buffers in float64, under each name of a tied one."""
     copies: dict[int, Tensor] = {}
     named: Params = {}
@@ -66,7 +67,7 @@ def _copies(model: nn.Sequential) -> Params:
     return named
 
 
-def _call(model: nn.Sequential, own: Params, x: Tensor) -> object:
+def _call(model: nn.Module, own: Params, x: Tensor) -> object:
     # ties are in `own` already: torch's way of tying leaves a module that stands twice changed
     return functional_call(model, own, (x,), tie_weights=False)
 
@@ -80,7 +81,7 @@ def _equal(ours: Tensor, theirs: object) -> bool:
 
 
 def _first_difference(
-    model: nn.Sequential, own: Params, x: Tensor, trace: Trace, reading: Reading
+    model: nn.Module, own: Params, x: Tensor, trace: Trace, reading: Reading
 ) -> str:
     """The first module whose output is not what the network has there, else the model itself."""
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -107,7 +108,7 @@ def _first_difference(
 
 
 @contextmanager
-def _silent_dropout(model: nn.Sequential) -> Iterator[None]:
+def _silent_dropout(model: nn.Module) -> Iterator[None]:
     dropping = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.training]
     for module in dropping:
         module.training = False

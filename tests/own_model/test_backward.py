@@ -212,7 +212,7 @@ def test_convolutional_models_get_what_autograd_gives(name: str, loss: str) -> N
         ([nn.Conv2d(3, 4, 3)], "reads 3 channels"),
         ([nn.Conv2d(2, 4, 9)], "9 x 9 kernel does not fit"),
         ([nn.MaxPool2d(2, ceil_mode=True)], r"module 0 \(MaxPool2d\): ceil_mode=True"),
-        ([nn.MaxPool2d(3, padding=1)], "padding=1"),
+        ([nn.AvgPool2d(3, padding=1)], "padding=1"),
         ([nn.AvgPool2d(2, divisor_override=3)], "divisor_override=3"),
         ([nn.ConvTranspose2d(2, 4, 3)], r"module 0 \(ConvTranspose2d\): no learning rule"),
         ([nn.Conv2d(2, 4, 3), nn.Linear(4, 4)], r"module 1 \(Linear\).*Flatten before"),
@@ -236,8 +236,8 @@ def test_wrong_targets_states_and_names() -> None:
         bioplaus.backward(net, x, y[:3])
     with pytest.raises(ModelError, match="at most the model's 8 outputs"):
         bioplaus.backward(net, x, torch.zeros(5, 9))
-    with pytest.raises(ModelError, match=r"must be an nn\.Sequential, not Linear"):
-        bioplaus.backward(nn.Linear(3, 3), x, y)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"must be an nn\.Module, not Linear"):
+        bioplaus.backward(nn.Linear, x, y)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="did you mean backprop"):
         bioplaus.backward(net, x, y, rule="backpro")
     with pytest.raises(UnknownNameError, match="unknown loss 'hinge'"):

@@ -222,8 +222,8 @@ def test_mistakes_are_one_clear_line() -> None:
         bioplaus.Learner(net, "backpro")
     with pytest.raises(UnsupportedError, match="gaitprop cannot train this model"):
         bioplaus.Learner(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 6)), "gaitprop")
-    with pytest.raises(ModelError, match=r"must be an nn\.Sequential, not Linear"):
-        bioplaus.Learner(nn.Linear(3, 3), "backprop")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"must be an nn\.Module, not Linear"):
+        bioplaus.Learner(nn.Linear, "backprop")  # type: ignore[arg-type]
     other = bioplaus.Learner(model(), "gaitprop")
     with pytest.raises(ModelError, match="the state is of backprop"):
         other.load_state_dict(learner.state_dict())
