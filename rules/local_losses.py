@@ -67,7 +67,7 @@ class LocalLosses(LayeredRule[LocalLossesConfig]):
 
     name = "local-losses"
     Config = LocalLossesConfig
-    needs = "targets"
+    needs = "classes"
     citation = Citation(
         authors="Nøkland and Eidnes",
         title="Training neural networks with local error signals",

@@ -15,6 +15,7 @@ from bioplaus.errors import BioplausError, ConfigError, PluginError, Unsupported
 from bioplaus.experiments.settings import Settings, sort_settings
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.rule import Need
 from bioplaus.network.network import Network
 from bioplaus.plugins import registry
 from bioplaus.plugins.rules import check_profile, rule_class
@@ -149,13 +150,19 @@ def configure(
     return experiment
 
 
+_NEEDED: dict[Need, str] = {
+    "error": "",
+    "targets": "it learns from the targets themselves, and two views have none",
+    "classes": "it learns from classes, and this task has none",
+    "views": "it learns from two views: it is for tasks whose goal they are",
+    "examples": "it learns to make its examples again: it is for tasks whose goal that is",
+}
+
+
 def _reason(rule: Rule, task: Task, network: Network) -> str | None:
     """Why the rule cannot train the task's network; None where it can."""
     if rule.needs not in task.gives:
-        return (
-            f"it learns from {rule.needs} themselves, and not from the output's error alone, and "
-            "this task has none"
-        )
+        return _NEEDED[rule.needs]
     with blaming(f"the rule {rule.name!r} failed in `supports`", rule):
         reason = rule.supports(network)
     if reason is not None and not isinstance(reason, str):

@@ -39,6 +39,9 @@ AuxOptimizer = OptimizerSpec | Literal["same"] | None
 """Settings of its own, the network's ("same"), or none for a rule without `state.aux`."""
 
 
+Need = Literal["error", "targets", "classes", "views", "examples"]
+
+
 class Batch(NamedTuple):
     """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
 
@@ -130,9 +133,9 @@ class LearningRule(ABC, Generic[C]):
     relaxes: ClassVar[bool] = False
     """Whether its activities leave those of the forward pass: then what an update depends on
     cannot be measured from one batch, and its profile is declared alone."""
-    needs: ClassVar[Literal["error", "targets", "classes"]] = "error"
-    """What of a task it learns from: the error that any loss puts on the output, the targets
-    themselves, which two views have not, or classes."""
+    needs: ClassVar[Need] = "error"
+    """What of a task it learns from: the error that any loss puts on the output; the targets
+    themselves, which two views have not; classes; two views; or the example as its own target."""
     published: ClassVar[tuple[Published, ...]] = ()
     """Results from the literature, each checked at its source."""
 

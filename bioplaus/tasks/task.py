@@ -20,6 +20,7 @@ from bioplaus.errors import (
     validation_message,
 )
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.rule import Need
 from bioplaus.network.layer import Shape
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
@@ -77,12 +78,14 @@ class Task(BaseModel):
         return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
 
     @property
-    def gives(self) -> frozenset[str]:
-        """What of it rules may learn from: "error", "targets", "classes"."""
-        if self.goal is not None and self.goal.kind == "two-views":
-            return frozenset({"error"})
-        numbers = self.goal is not None or self.targets == "values"
-        return frozenset({"error", "targets"} if numbers else {"error", "targets", "classes"})
+    def gives(self) -> frozenset[Need]:
+        """What of it rules may learn from."""
+        if self.goal is None:
+            own: Need = "targets" if self.targets == "values" else "classes"
+            return frozenset({"error", "targets", own})
+        if self.goal.kind == "two-views":
+            return frozenset({"error", "views"})
+        return frozenset({"error", "targets", "examples"})
 
     def build_network(self) -> Network:
         """The network on this task's data, without loading them."""

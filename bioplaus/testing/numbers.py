@@ -28,7 +28,7 @@ from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
-from bioplaus.training.budget import Budget
+from bioplaus.training.budget import Budget, lesson
 from bioplaus.training.operation_count import count
 from bioplaus.training.progress import Splits
 from bioplaus.training.trainer import Trainer
@@ -119,15 +119,20 @@ def _trainer(rule: Rule, bench: Bench, seeds: range) -> Trainer:
     net = bench.task.build_network()
     optimizer = rule.optimizer_on(net) or bench.task.optimizer
     own = rule.aux_optimizer
-    budget = Budget(bench.task.batch_size, EPOCHS, optimizer, optimizer if own == "same" else own)
+    aux = optimizer if own == "same" else own
+    budget = Budget(bench.task.batch_size, EPOCHS, optimizer, aux, lesson(bench.task))
     return Trainer(rule, net, bench.splits, budget, seeds)
 
 
 def first_batch(bench: Bench) -> Batch:
-    """The first examples of the training split, in float64."""
-    size = bench.task.batch_size
-    x, y = bench.splits.train.x[:size].double(), bench.splits.train.y[:size]
-    return Batch(x, torch.nn.functional.one_hot(y, bench.data.classes).double())
+    """The first examples of the training split as the task shows them, in float64."""
+    size, shown = bench.task.batch_size, lesson(bench.task)
+    train = bench.splits.train
+    first = Split(train.x[:size].double(), train.y[:size])
+    y = shown.targets(first, bench.task.build_network())
+    noise = NoiseSource(shown.noise(size), [0], torch.float64, CPU).at(0)
+    batch = shown.show(first.x[None], y[None], noise)
+    return Batch(batch.x[0], batch.y[0])
 
 
 @check("direction", "At the start, updates do not point against the gradient.", "default")
