@@ -17,6 +17,7 @@ class Backprop(LayeredRule[RuleConfig]):
 
     name = "backprop"
     mixes_examples = True
+    in_time = True
     citation = Citation(
         authors="Rumelhart, Hinton and Williams",
         title="Learning representations by back-propagating errors",

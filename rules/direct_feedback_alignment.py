@@ -11,6 +11,7 @@ from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -25,9 +26,11 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     d_l = D_l * e_l for l < L. B_l is a matrix of as many rows as layer l has units,
     whatever their arrangement (n_l x n_L): B_l d_L is reshaped to a convolution's channels
     and positions. Layers without parameters learn nothing and have no B_l; their d_l is 0.
+    On networks in time d_L is that of the layer below the readout, and goes down step by step.
     """
 
     name = "direct-feedback-alignment"
+    in_time = True
     Config = FixedFeedbackConfig
     citation = Citation(
         authors="Nøkland",
@@ -59,29 +62,30 @@ class DirectFeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         )
 
     def init_state(self, net: Network, params: Params, stream: Stream) -> State:
-        outputs = math.prod(net.layers[-1].out_shape)
+        outputs = math.prod(net.layers[net.top].unit_shape)
         init = self.config.feedback()
         parts = (
             {
                 "feedback": init.weight(
-                    stream.at("feedback", l + 1), math.prod(layer.out_shape), outputs
+                    stream.at("feedback", l + 1), math.prod(layer.unit_shape), outputs
                 )
             }
             if net.at(params, l)
             else {}
-            for l, layer in enumerate(net.layers[:-1])
+            for l, layer in enumerate(net.layers[: net.top])
         )
         return State(aux={}, memory=net.join(parts))
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        top = fwd.trace[-1].slope * fwd.error
-        return [*(_broadcast(fwd, l, top) for l in range(fwd.net.depth - 1)), top]
+        above = backward_sweep(fwd, adjoint_transport(fwd, fwd.params), down_to=fwd.net.top)
+        return [*(_broadcast(fwd, l, above[0]) for l in range(fwd.net.top)), *above]
 
 
 def _broadcast(fwd: ForwardPass, l: int, top: Tensor) -> Tensor:
     """D_l * (B_l d_L)."""
-    slope = fwd.trace[l].slope
+    step = fwd.trace[l]
     feedback = fwd.net.at(fwd.state.memory, l)
     if not feedback:
-        return torch.zeros_like(slope)
-    return slope * (top @ feedback["feedback"].T).reshape(slope.shape)
+        return torch.zeros_like(step.slope)
+    error = (top @ feedback["feedback"].T).reshape(step.slope.shape)
+    return fwd.net.layers[l].pull(step, error)

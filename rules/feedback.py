@@ -64,7 +64,11 @@ class LearnedFeedbackConfig(RuleConfig):
 
 
 def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
-    """Feedback weights for every layer above the first, shaped like its forward weights."""
+    """Feedback weights for every layer above the first, shaped like its forward weights.
+
+    The first is the one above the encoder in networks in time.
+    """
+    first = net.bottom + 1
     parts = (
         {
             name: tensor
@@ -72,9 +76,9 @@ def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
             if name == "weight"
         }
         for l, layer in enumerate(net.layers)
-        if l > 0
+        if l >= first
     )
-    return net.join(parts, first=1)
+    return net.join(parts, first)
 
 
 @lru_cache(maxsize=16)

@@ -22,6 +22,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
 
     name = "feedback-alignment"
     mixes_examples = True
+    in_time = True
     Config = FixedFeedbackConfig
     citation = Citation(
         authors="Lillicrap, Cownden, Tweed and Akerman",

@@ -34,6 +34,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     name = "kolen-pollack"
     version = 2
     mixes_examples = True
+    in_time = True
     Config = LearnedFeedbackConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",

@@ -38,6 +38,7 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
 
     name = "sign-symmetry"
     mixes_examples = True
+    in_time = True
     Config = SignSymmetryConfig
     citation = Citation(
         authors="Liao, Leibo and Poggio",
@@ -74,12 +75,13 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
 
     def _feedback(self, fwd: ForwardPass) -> Params:
         """B_l of every layer above the first, shaped like W_l."""
-        weights = (fwd.net.at(fwd.params, l).get("weight") for l in range(1, fwd.net.depth))
+        first = fwd.net.bottom + 1
+        weights = (fwd.net.at(fwd.params, l).get("weight") for l in range(first, fwd.net.depth))
         parts: list[Params] = [
             {} if w is None else {"weight": self._size(fwd, l, w) * torch.sign(w)}
-            for l, w in enumerate(weights, 1)
+            for l, w in enumerate(weights, first)
         ]
-        return fwd.net.join(parts, first=1)
+        return fwd.net.join(parts, first)
 
     def _size(self, fwd: ForwardPass, l: int, weight: Tensor) -> Tensor | float:
         """|M_l|, or the one scale s_l."""

@@ -20,6 +20,7 @@ from bioplaus.learning.rule import Batch, State
 from bioplaus.network.activations import Activation
 from bioplaus.network.layer import Layer, Params
 from bioplaus.network.network import Network
+from bioplaus.network.neuron import Neuron, Surrogate
 from bioplaus.numerics.random_streams import Stream
 
 
@@ -126,10 +127,26 @@ class WrongSlope(Activation):
         return self.inner.inverse(h)
 
 
+@dataclass(frozen=True)
+class WrongSurrogate(Surrogate):
+    """The same of a spiking unit's surrogate."""
+
+    inner: Surrogate
+    name: ClassVar[str] = "wrong surrogate"
+
+    def slope(self, x: Tensor, threshold: float) -> Tensor:
+        return self.inner.slope(x, threshold) * (1.5 + 0.5 * torch.sin(3 * x))
+
+
 def misjudged(layer: Layer) -> Layer:
     """The layer with the slope of its activation wrong."""
     changed = copy.copy(layer)
-    object.__setattr__(changed, "activation", WrongSlope(layer.activation))
+    right = layer.activation
+    wrong: Activation = WrongSlope(right)
+    if isinstance(right, Neuron):
+        surrogate = WrongSurrogate(right.surrogate.scale, right.surrogate)
+        wrong = replace(right, surrogate=surrogate)
+    object.__setattr__(changed, "activation", wrong)
     return changed
 
 

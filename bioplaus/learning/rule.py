@@ -124,6 +124,9 @@ class LearningRule(ABC, Generic[C]):
     mixes_examples: ClassVar[bool] = False
     """Whether it can train layers in which the examples of a batch depend on each other: batch
     normalisation. So it is where errors come down by the layers' `adjoint` alone."""
+    in_time: ClassVar[bool] = False
+    """Whether it can train networks in time, of spiking units say. So it is where errors come
+    down by the layers' `pull` and `adjoint` alone: it then has no step of its own to make."""
     relaxes: ClassVar[bool] = False
     """Whether its activities leave those of the forward pass: then what an update depends on
     cannot be measured from one batch, and its profile is declared alone."""
@@ -211,14 +214,17 @@ class LearningRule(ABC, Generic[C]):
 
         A rule with reasons of its own asks `super().supports(net)` first.
         """
-        if self.mixes_examples:
-            return None
-        mixing = (l for l, layer in enumerate(net.layers, start=1) if layer.mixes_examples)
-        for l in mixing:
-            return (
-                f"layer {l} normalises over the batch, so that examples depend on each other, and "
-                "this rule treats each by itself"
-            )
+        for l, layer in enumerate(net.layers, start=1):
+            if layer.mixes_examples and not self.mixes_examples:
+                return (
+                    f"layer {l} normalises over the batch, so that examples depend on each other, "
+                    "and this rule treats each by itself"
+                )
+            if layer.in_time and not self.in_time:
+                return (
+                    f"layer {l} runs in time, and this rule has no form for activity that is a "
+                    "train of steps"
+                )
         return None
 
     def amplification(self, net: Network) -> float:

@@ -1,12 +1,14 @@
 """The backward sweep that backprop, feedback alignment and GAIT-prop share.
 
-d_l = D_l * e_l from the top down; the rules differ in how e_{l-1} is had from d_l.
+d_l = D_l * e_l from the top down, by `Layer.pull`; the rules differ in how e_{l-1} is had from
+d_l.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from bioplaus.learning.layered_rule import ForwardPass
@@ -16,16 +18,18 @@ Transport = Callable[[int, Tensor], Tensor]
 """(l, d_l) -> e_{l-1}: carries the error below layer l, counted from 0."""
 
 
-def backward_sweep(fwd: ForwardPass, transport: Transport) -> list[Tensor]:
-    """d_1 .. d_L, each (N, n_l)."""
+def backward_sweep(fwd: ForwardPass, transport: Transport, down_to: int = 0) -> list[Tensor]:
+    """d_1 .. d_L, each (N, n_l); only from the layer `down_to` up, counted from 0."""
     deltas = []
     error = fwd.error
-    for l in reversed(range(fwd.net.depth)):
-        delta = fwd.trace[l].slope * error
+    lowest = max(down_to, fwd.net.bottom)
+    for l in reversed(range(lowest, fwd.net.depth)):
+        delta = fwd.net.layers[l].pull(fwd.trace[l], error)
         deltas.append(delta)
-        if l > 0:
+        if l > lowest:
             error = transport(l, delta)
-    return deltas[::-1]
+    unreached = [torch.zeros_like(step.slope) for step in fwd.trace[down_to:lowest]]
+    return [*unreached, *deltas[::-1]]
 
 
 def adjoint_transport(fwd: ForwardPass, weights: Params) -> Transport:

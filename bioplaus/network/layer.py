@@ -79,9 +79,9 @@ class LayerTrace(NamedTuple):
     input: Below
     """h_{l-1}, (N, *in_shape)."""
     preactivation: Above
-    """a_l = W_l h_{l-1} + b_l, (N, *out_shape)."""
+    """a_l = W_l h_{l-1} + b_l, (N, *out_shape); of spiking units their potentials."""
     slope: Above
-    """D_l = f'(a_l), (N, *out_shape)."""
+    """D_l = f'(a_l), (N, *out_shape); of spiking units the surrogate at each step."""
     output: Above
     """h_l = f(a_l), (N, *out_shape)."""
     residuals: Residuals
@@ -97,6 +97,8 @@ class Layer(ABC):
     """An example's output depends on the others of its batch."""
     branches: ClassVar[bool] = False
     """Part of a graph: it carries values past others, or combines them."""
+    in_time: ClassVar[bool] = False
+    """What it reads or gives are trains, (N, T, ...)."""
     activation: Activation
 
     @property
@@ -108,6 +110,11 @@ class Layer(ABC):
     @abstractmethod
     def out_shape(self) -> Shape:
         """Shape of one example's output."""
+
+    @property
+    def unit_shape(self) -> Shape:
+        """Shape of the layer's units: `out_shape`, at one step of a train."""
+        return self.out_shape
 
     @abstractmethod
     def init(self, stream: Stream, init: Init) -> Params:
@@ -137,6 +144,13 @@ class Layer(ABC):
         """`forward`, the activation and its slope."""
         a, residuals = self.forward(p, h)
         return LayerTrace(h, a, self.activation.slope_at(a), self.activation(a), residuals)
+
+    def pull(self, step: LayerTrace, e: Above) -> Above:
+        """d, the error at the pre-activation, from e, that at the layer's output.
+
+        D_l * e_l, and of units that remember, what comes back through time besides.
+        """
+        return step.slope * e
 
     def why_not_invertible(self) -> str | None:
         """None where `solve` and `preimage` exist, else the reason they do not."""

@@ -56,6 +56,8 @@ class Network:
                 raise ConfigError(
                     f"a layer gives {below.out_shape}, but the next reads {above.in_shape}"
                 )
+        if all(layer.kind in ("encode", "readout") for layer in self.layers):
+            raise ConfigError("a network needs a layer between its encoder and its readout")
         if len(self.layers[-1].out_shape) != 1:
             raise ConfigError(
                 f"the last layer gives the shape {self.layers[-1].out_shape}, not a vector: "
@@ -73,6 +75,16 @@ class Network:
     def depth(self) -> int:
         """L, the number of layers."""
         return len(self.layers)
+
+    @property
+    def bottom(self) -> int:
+        """The first layer that is no encoder, by number from 0: no error need go further down."""
+        return min(l for l, layer in enumerate(self.layers) if layer.kind != "encode")
+
+    @property
+    def top(self) -> int:
+        """The last layer that is no readout of a train, by number from 0."""
+        return max(l for l, layer in enumerate(self.layers) if layer.kind != "readout")
 
     @property
     def in_shape(self) -> Shape:

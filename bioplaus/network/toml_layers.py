@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import replace
 from math import prod
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from bioplaus.errors import ConfigError, closest
-from bioplaus.network.activations import Activation, parse_activation
+from bioplaus.network.activations import parse_activation
 from bioplaus.network.conv import Conv2d
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.network.residual import copied, joined
-
-MOST = 2**24
-"""Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
-
-
-class Spec(BaseModel):
-    """One layer; its input is the layer below."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    reads_vectors: ClassVar[bool] = False
-
-    @abstractmethod
-    def build(self, below: Shape) -> Layer:
-        """The layer on an input of that shape; ConfigError where it does not fit."""
+from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
+from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec, layers_in_time
 
 
-class _Active(Spec):
-    """A layer with weights and an activation."""
-
-    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
-    bias: bool = True
-
-    @field_validator("activation")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        return str(parse_activation(text))
-
-    @property
-    def function(self) -> Activation:
-        """The activation itself."""
-        return parse_activation(self.activation)
-
-
-class DenseSpec(_Active):
+class DenseSpec(ActiveSpec):
     """All-to-all weights."""
 
     type: Literal["dense"] = "dense"
@@ -61,7 +30,7 @@ class DenseSpec(_Active):
         return Dense(_width(self.type, below), self.units, self.function, self.bias)
 
 
-class TowerSpec(_Active):
+class TowerSpec(ActiveSpec):
     """Square weights on the first units below (GAIT-prop)."""
 
     type: Literal["tower"] = "tower"
@@ -72,7 +41,7 @@ class TowerSpec(_Active):
         return Tower(_width(self.type, below), self.units, self.function, self.bias)
 
 
-class Conv2dSpec(_Active):
+class Conv2dSpec(ActiveSpec):
     """A convolution with a square kernel."""
 
     type: Literal["conv2d"] = "conv2d"
@@ -144,8 +113,14 @@ class ResidualSpec(Spec):
         """The end of the block, whose layers give the shape of its input again."""
         return replace(joined(below, below), activation=parse_activation(self.activation))
 
+    def at_each_step(self, below: Shape, steps: int) -> Layer:
+        raise ConfigError("there are no residual blocks in networks in time")
 
-KINDS = ("dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual")
+
+KINDS = (
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual",
+    "encode", "readout",
+)  # fmt: skip
 
 
 def with_type(table: object, kinds: tuple[str, ...] = KINDS) -> object:
@@ -166,7 +141,9 @@ LayerSpec = Annotated[
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec
-        | ResidualSpec,
+        | ResidualSpec
+        | EncodeSpec
+        | ReadoutSpec,
         Field(discriminator="type"),
     ],
     BeforeValidator(with_type),
@@ -174,11 +151,17 @@ LayerSpec = Annotated[
 ResidualSpec.model_rebuild()
 
 
-def build_layers(specs: tuple[LayerSpec, ...], in_shape: Shape) -> tuple[Layer, ...]:
+def build_layers(
+    specs: tuple[LayerSpec, ...], in_shape: Shape, steps: int | None = None
+) -> tuple[Layer, ...]:
     """The layers one upon the other; ConfigError naming the one that does not fit.
 
-    A network of vectors reads images flattened.
+    A network of vectors reads images flattened. steps: of a network in time.
     """
+    if steps is not None:
+        reads_vectors = len(specs) > 1 and _first(specs[1:]).reads_vectors
+        shape = (prod(in_shape),) if reads_vectors else in_shape
+        return layers_in_time(specs, shape, steps)
     shape = (prod(in_shape),) if _first(specs).reads_vectors else in_shape
     nodes: list[Node] = []
     _row(specs, shape, nodes)
@@ -195,6 +178,8 @@ def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape
                 nodes.append(Node(copied(below), inputs))
                 joined(below, _row(spec.layers, below, nodes))
                 inputs = (*inputs, len(nodes))
+            if isinstance(spec, ActiveSpec) and spec.needs_time:
+                raise ConfigError("neurons and delays need time: set steps in [network]")
             layer = spec.build(below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None

@@ -24,16 +24,15 @@ from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.toml_layers import (
-    MOST,
     AvgPool2dSpec,
     Conv2dSpec,
     DenseSpec,
     FlattenSpec,
     MaxPool2dSpec,
-    Spec,
     TowerSpec,
     with_type,
 )
+from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 
 INPUT = "x"
 """The network's input, as nodes name it."""
@@ -173,6 +172,8 @@ class NodeSpec(BaseModel):
     def build(self, below: Sequence[Shape]) -> Layer:
         """The node's layer on inputs of these shapes; ConfigError where they do not fit."""
         spec = self.layer
+        if isinstance(spec, ActiveSpec) and spec.needs_time:
+            raise ConfigError("neurons and delays are for networks in time: rows with `steps`")
         return spec.build(_only(below)) if isinstance(spec, Spec) else spec.build(below)
 
 

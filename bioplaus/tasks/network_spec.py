@@ -26,6 +26,7 @@ class NetworkSpec(BaseModel):
     )
     init: InitScheme = "orthogonal"
     gain: float = Field(1.0, gt=0)
+    steps: int | None = Field(None, gt=0, le=2**16, description="of a network in time")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -35,6 +36,8 @@ class NetworkSpec(BaseModel):
             )
         if self.nodes is not None:
             check_nodes(self.nodes)
+            if self.steps is not None:
+                raise ConfigError("a graph of nodes has no steps: networks in time are rows")
         return self
 
     def build(self, in_shape: Shape, loss: Loss, classes: int | None) -> Network:
@@ -46,7 +49,7 @@ class NetworkSpec(BaseModel):
             layers = build_nodes(self.nodes, in_shape)
         else:
             assert self.layers is not None
-            layers = build_layers(self.layers, in_shape)
+            layers = build_layers(self.layers, in_shape, self.steps)
         if classes is None:
             classes = layers[-1].out_shape[0]
         return Network(layers, loss, classes, Init(self.init, self.gain))

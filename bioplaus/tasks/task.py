@@ -23,7 +23,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.layer import Shape
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
-from bioplaus.network.toml_layers import MOST
+from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import parse_toml, read_toml
 from bioplaus.tasks.dataset import Dataset, Split

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.toml_layers import DenseSpec, LayerSpec, TowerSpec
+from bioplaus.network.toml_time import ReadoutSpec
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.tasks.dataset import Split
 
@@ -27,6 +28,8 @@ def vary_layers(
     """
     if depth is None and width is None and activation is None:
         return layers
+    if isinstance(layers[-1], ReadoutSpec):
+        return (*vary_layers(layers[:-1], depth, width, activation), layers[-1])
     *below, last = layers
     hidden = [spec for spec in below if isinstance(spec, DenseSpec | TowerSpec)]
     if not hidden or below[len(below) - len(hidden) :] != hidden:

@@ -14,7 +14,9 @@ from bioplaus.network.conv import Conv2d
 from bioplaus.network.layer import Dense, Layer, Params, Tower
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
+from bioplaus.network.neuron import Neuron
 from bioplaus.network.pooling import Flatten, MaxPool2d
+from bioplaus.network.time import AtEachStep, Encode, Readout
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.tasks.dataset import Split
 
@@ -57,12 +59,23 @@ def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") ->
     return Network(tuple(layers), get_loss(loss), 4)
 
 
+def make_spiking(loss: str = "mse") -> Network:
+    """Three layers of leaky units that fire, over six steps; 5 layers in all, 4 classes."""
+    steps, unit = 6, Neuron(0.75, threshold=0.5)
+    widths = (7, 9, 6, 4)
+    layers: list[Layer] = [Encode((widths[0],), steps)]
+    for l, (below, above) in enumerate(pairwise(widths)):
+        layers.append(AtEachStep(Dense(below, above, bias=False), steps, unit, min(l, 1)))
+    return Network((*layers, Readout((4,), steps)), get_loss(loss), 4)
+
+
 NETWORKS: Mapping[str, Network] = {
     "square": make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     "rectangular": make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
     "sigmoid": make_network((7, 6, 5, 4), "sigmoid", "mse"),
     "tower": make_network((8, 8, 6, 4), "leaky_relu(0.1)", "mse", kind="tower"),
     "convolutional": make_convolutional(),
+    "spiking": make_spiking(),
 }
 """What every rule is tried on, as far as it supports them."""
 

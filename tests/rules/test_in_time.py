@@ -1,0 +1,253 @@
+"""Rules of errors that come down, on spiking networks: backprop, its feedback forms, and e-prop's
+equations, which on feed-forward networks are theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bioplaus.learning.batching import batched_loss_grad, batched_update, stacked_initial
+from bioplaus.learning.rule import Batch, State
+from bioplaus.network.activations import Activation
+from bioplaus.network.layer import Dense, Params
+from bioplaus.network.losses import get_loss
+from bioplaus.network.network import Network
+from bioplaus.network.neuron import Neuron, SuperSpike, Triangle
+from bioplaus.network.toml_layers import (
+    Conv2dSpec,
+    DenseSpec,
+    FlattenSpec,
+    MaxPool2dSpec,
+    build_layers,
+)
+from bioplaus.network.toml_neuron import NeuronSpec
+from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec
+from bioplaus.numerics.random_streams import Stream
+from tests.helpers.networks import autograd_grads, every_seed, get_rule, rel, run_rule, worst
+from tests.helpers.spiking import (
+    SURROGATES,
+    Unit,
+    grads_step_by_step,
+    image_batch,
+    lively_params,
+    spiking_network,
+)
+
+FAMILY = ["feedback-alignment", "direct-feedback-alignment", "sign-symmetry", "kolen-pollack"]
+CHOICES = [
+    *product(
+        ("subtract", "zero"),
+        (False, True),
+        SURROGATES,
+        (0, 2),
+        (0, 1),
+        ("mse", "cross_entropy"),
+        (True, False),
+    )
+]
+
+
+@every_seed
+def test_backprop_is_autograds_gradient_of_the_straight_through_network(seed: int) -> None:
+    """192 kinds of network; each seed takes every fifth, so each kind is tried twice."""
+    assert len(CHOICES) == 192
+    for reset, through, surrogate, refractory, delay, loss, fires in CHOICES[seed % 5 :: 5]:
+        neuron = Neuron(0.8, 0.9, reset, refractory, 1.1, surrogate, through)
+        top = replace(neuron, fires=fires)
+        net = spiking_network((8, 10, 7, 4), neuron, 8, top=top, delay=delay, loss=loss)
+        params, batch = lively_params(net, seed), image_batch(net, 3, seed)
+        true = grads_step_by_step(net, params, batch)
+        assert worst(run_rule("backprop", net, params, batch).grads, true) <= 1e-12
+        assert worst(autograd_grads(net, params, batch), true) <= 1e-12  # what probes compare with
+
+
+@dataclass(frozen=True)
+class Soft(Neuron):
+    """A neuron that gives the smooth step itself."""
+
+    def run(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        unit = Unit(self, soft=True)
+        pairs = [unit.step(a[:, t]) for t in range(a.shape[1])]
+        u, s = (torch.stack(part, 1) for part in zip(*pairs, strict=True))
+        return u, s
+
+
+@every_seed
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_backprop_through_a_soft_network_is_a_difference_quotient(reset: Any, seed: int) -> None:
+    neuron = Soft(0.8, 0.9, reset, surrogate=SuperSpike(10.0), through_reset=True)
+    net = spiking_network((8, 10, 7, 4), neuron, 8, how="current")
+    params, batch = lively_params(net, seed), image_batch(net, 3, seed)
+    grads = run_rule("backprop", net, params, batch).grads
+    largest = max(float(g.abs().max()) for g in grads.values())
+    names = sorted(params)
+    for k in range(10):
+        name = names[k % len(names)]
+        entry = (7 * k + seed) % params[name].numel()
+        values = []
+        for h in (1e-5, -1e-5):
+            moved = params[name].clone()
+            moved.view(-1)[entry] += h
+            values.append(float(net.mean_loss(params | {name: moved}, *batch)))
+        quotient = (values[0] - values[1]) / 2e-5
+        assert abs(quotient - float(grads[name].view(-1)[entry])) <= 1e-7 * largest
+
+
+class Step(Activation):
+    """A spike without time."""
+
+    name: ClassVar[str] = "step"
+
+    def __call__(self, a: Tensor) -> Tensor:
+        return (a >= 1).to(a.dtype)
+
+    def slope_at(self, a: Tensor) -> Tensor:
+        return SuperSpike(10.0).slope(a - 1, 1.0)
+
+
+@every_seed
+def test_one_step_is_a_network_without_time(seed: int) -> None:
+    net = spiking_network((8, 10, 4), Neuron(0.8), 1, delay=0, how="current")
+    layers = Dense(8, 10, Step()), Dense(10, 4, Step())
+    plain = Network(layers, get_loss("mse"), 4)
+    params, batch = lively_params(net, seed), image_batch(net, 5, seed)
+    shifted = {f"{int(k[0]) - 1}{k[1:]}": t for k, t in params.items()}
+    for rule in ("backprop", "sign-symmetry"):
+        ours = run_rule(rule, net, params, batch).grads
+        theirs = run_rule(rule, plain, shifted, batch).grads
+        assert worst(dict(zip(theirs, ours.values(), strict=True)), theirs) <= 1e-14
+
+
+def convolutional(steps: int) -> Network:
+    neuron = NeuronSpec(decay=0.8)
+    specs = (
+        EncodeSpec(),
+        Conv2dSpec(channels=4, kernel=3, padding=1, neuron=neuron),
+        MaxPool2dSpec(kernel=2),
+        FlattenSpec(),
+        DenseSpec(units=4, neuron=neuron, delay=1),
+        ReadoutSpec(),
+    )
+    return Network(build_layers(specs, (2, 6, 6), steps), get_loss("mse"), 4)
+
+
+@every_seed
+def test_convolutions_and_pooling_in_time(seed: int) -> None:
+    net = convolutional(6)
+    params, batch = lively_params(net, seed), image_batch(net, 3, seed)
+    true = grads_step_by_step(net, params, batch)
+    assert worst(run_rule("backprop", net, params, batch).grads, true) <= 1e-12
+
+
+@every_seed
+def test_replicas_in_the_harness(seed: int) -> None:
+    net = spiking_network((64, 50, 30, 10), Neuron(0.75), 12)
+    seeds = [3 * seed + k for k in range(3)]
+    rule = get_rule("backprop")
+    params, state = stacked_initial(rule, net, seeds, torch.float64, torch.device("cpu"))
+    batch = image_batch(net, 6, seed)
+    copies = Batch(*(t.expand(3, *t.shape) for t in batch))
+    step = batched_update(rule, net)
+    update = step(params, state, copies, {})
+    assert worst(update.grads, batched_loss_grad(net)(params, batch)) <= 1e-12
+    replayed = make_fx(step)(params, state, copies, {})(params, state, copies, {})
+    for name, grad in update.grads.items():
+        assert grad.equal(replayed.grads[name])
+
+
+@every_seed
+def test_feedback_that_is_the_transpose_is_backprop(seed: int) -> None:
+    net = spiking_network((8, 10, 7, 4), Neuron(0.8), 8)
+    params, batch = lively_params(net, seed), image_batch(net, 3, seed)
+    memory = {k: t for k, t in params.items() if k.endswith("weight") and k != "2.weight"}
+    update = run_rule("feedback-alignment", net, params, batch, state=State({}, memory))
+    true = run_rule("backprop", net, params, batch).grads
+    assert all(grad.equal(true[name]) for name, grad in update.grads.items())
+
+
+def by_eligibility(
+    net: Network, params: Params, batch: Batch, feedback: dict[int, Tensor]
+) -> Params:
+    """e-prop's updates, synapse by synapse with no way back in time: Bellec et al. 2020.
+
+    xbar = decay xbar + gain h_t; ebar = kappa ebar + psi_t xbar^T; L_t = gain_out B dloss/dy_t;
+    the update is the sum over time of L_t ebar_t, its batch mean. feedback: of each hidden
+    layer, (n_l, n_out). The readout is a leaky integrator of decay kappa, and there is no delay.
+    """
+    trace = net.forward(params, batch.x)
+    examples, steps, _ = trace[-2].output.shape
+    error = net.loss.error(trace[-1].output, batch.y) / steps
+    readout = net.layers[-2].activation
+    assert isinstance(readout, Neuron)
+    grads: Params = {}
+    for l in range(1, net.depth - 1):
+        layer = net.layers[l]
+        neuron = layer.activation
+        assert isinstance(neuron, Neuron)
+        hidden = l < net.depth - 2
+        kappa = readout.decay if hidden else 0.0
+        pre = torch.zeros(examples, 1, trace[l].input.shape[-1] + 1, dtype=torch.float64)
+        traces = torch.zeros(examples, trace[l].output.shape[-1], pre.shape[-1]).double()
+        total = torch.zeros_like(traces)
+        for t in range(steps):
+            read = torch.cat([trace[l].input[:, t], torch.ones(examples, 1).double()], 1)
+            pre = neuron.decay * pre + neuron.gain * read[:, None]
+            traces = kappa * traces + trace[l].slope[:, t, :, None] * pre
+            signal = readout.gain * error @ feedback[l].T if hidden else error
+            total = total + signal[:, :, None] * traces
+        mean = total.mean(0)
+        grads |= {f"{l + 1}.weight": mean[:, :-1], f"{l + 1}.bias": mean[:, -1]}
+    return grads
+
+
+def eprop_network(widths: tuple[int, ...]) -> Network:
+    hidden = Neuron(0.9, surrogate=Triangle(0.3), gain=0.7)
+    top = Neuron(0.8, fires=False, gain=0.6)
+    return spiking_network(widths, hidden, 15, top=top, delay=0)
+
+
+@every_seed
+def test_e_prop_with_symmetric_feedback_and_one_hidden_layer_is_backprop(seed: int) -> None:
+    net = eprop_network((16, 30, 10))
+    params, batch = lively_params(net, seed), image_batch(net, 4, seed)
+    local = by_eligibility(net, params, batch, {1: params["3.weight"].T})
+    assert worst(run_rule("backprop", net, params, batch).grads, local) <= 1e-12
+
+
+@every_seed
+@pytest.mark.parametrize("widths", [(16, 30, 10), (16, 20, 15, 10)], ids=str)
+def test_e_prop_with_random_feedback_is_direct_feedback_alignment(
+    widths: tuple[int, ...], seed: int
+) -> None:
+    net = eprop_network(widths)
+    params, batch = lively_params(net, seed), image_batch(net, 4, seed)
+    rule = get_rule("direct-feedback-alignment")
+    state = rule.init_state(net, params, Stream(seed).at("state"))
+    feedback = {l: state.memory[f"{l + 1}.feedback"] for l in range(1, net.depth - 2)}
+    update = run_rule("direct-feedback-alignment", net, params, batch, state=state)
+    assert worst(update.grads, by_eligibility(net, params, batch, feedback)) <= 1e-12
+
+
+@every_seed
+@pytest.mark.parametrize("rule", FAMILY)
+def test_feedback_rules_have_the_top_layers_gradient_and_none_to_spare(
+    rule: str, seed: int
+) -> None:
+    net = spiking_network((8, 10, 7, 4), Neuron(0.8), 8)
+    params, batch = lively_params(net, seed), image_batch(net, 3, seed)
+    true = run_rule("backprop", net, params, batch).grads
+    grads = run_rule(rule, net, params, batch).grads
+    assert grads.keys() == true.keys()
+    for name in ("4.weight", "4.bias"):
+        assert rel(grads[name], true[name]) <= 1e-12
+    for name in ("2.weight", "3.weight"):
+        assert 1e-3 < rel(grads[name], true[name]) < 1e3
+    drawn = get_rule(rule).init_state(net, params, Stream(seed))
+    kept = {**drawn.aux, **drawn.memory}
+    assert "2.weight" not in kept and "1.feedback" not in kept
