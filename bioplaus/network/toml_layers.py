@@ -15,11 +15,11 @@ from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.network.residual import copied, joined
-from bioplaus.network.toml_tables import MOST, ActiveTable, LayerTable, without_time
+from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec, layers_in_time
 
 
-class DenseSpec(ActiveTable):
+class DenseSpec(ActiveSpec):
     """All-to-all weights."""
 
     type: Literal["dense"] = "dense"
@@ -30,7 +30,7 @@ class DenseSpec(ActiveTable):
         return Dense(_width(self.type, below), self.units, self.function, self.bias)
 
 
-class TowerSpec(ActiveTable):
+class TowerSpec(ActiveSpec):
     """Square weights on the first units below (GAIT-prop)."""
 
     type: Literal["tower"] = "tower"
@@ -41,7 +41,7 @@ class TowerSpec(ActiveTable):
         return Tower(_width(self.type, below), self.units, self.function, self.bias)
 
 
-class Conv2dSpec(ActiveTable):
+class Conv2dSpec(ActiveSpec):
     """A convolution with a square kernel."""
 
     type: Literal["conv2d"] = "conv2d"
@@ -66,7 +66,7 @@ class Conv2dSpec(ActiveTable):
         )
 
 
-class MaxPool2dSpec(LayerTable):
+class MaxPool2dSpec(Spec):
     """The largest value of each square window."""
 
     type: Literal["max_pool2d"] = "max_pool2d"
@@ -77,7 +77,7 @@ class MaxPool2dSpec(LayerTable):
         return MaxPool2d(below, self.kernel, self.stride)
 
 
-class AvgPool2dSpec(LayerTable):
+class AvgPool2dSpec(Spec):
     """The mean of each square window."""
 
     type: Literal["avg_pool2d"] = "avg_pool2d"
@@ -88,7 +88,7 @@ class AvgPool2dSpec(LayerTable):
         return AvgPool2d(below, self.kernel, self.stride)
 
 
-class FlattenSpec(LayerTable):
+class FlattenSpec(Spec):
     """Images as vectors."""
 
     type: Literal["flatten"] = "flatten"
@@ -97,7 +97,7 @@ class FlattenSpec(LayerTable):
         return Flatten(below)
 
 
-class ResidualSpec(LayerTable):
+class ResidualSpec(Spec):
     """Layers with a copy of their input carried past them and added to what they give."""
 
     type: Literal["residual"] = "residual"
@@ -118,16 +118,9 @@ class ResidualSpec(LayerTable):
 
 
 KINDS = (
-    "dense",
-    "tower",
-    "conv2d",
-    "max_pool2d",
-    "avg_pool2d",
-    "flatten",
-    "residual",
-    "encode",
-    "readout",
-)
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual",
+    "encode", "readout",
+)  # fmt: skip
 
 
 def with_type(table: object, kinds: tuple[str, ...] = KINDS) -> object:
@@ -185,7 +178,8 @@ def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape
                 nodes.append(Node(copied(below), inputs))
                 joined(below, _row(spec.layers, below, nodes))
                 inputs = (*inputs, len(nodes))
-            without_time(spec)
+            if isinstance(spec, ActiveSpec) and spec.needs_time:
+                raise ConfigError("neurons and delays need time: set steps in [network]")
             layer = spec.build(below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None

@@ -32,7 +32,7 @@ from bioplaus.network.toml_layers import (
     TowerSpec,
     with_type,
 )
-from bioplaus.network.toml_tables import MOST, LayerTable, without_time
+from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 
 INPUT = "x"
 """The network's input, as nodes name it."""
@@ -172,10 +172,9 @@ class NodeSpec(BaseModel):
     def build(self, below: Sequence[Shape]) -> Layer:
         """The node's layer on inputs of these shapes; ConfigError where they do not fit."""
         spec = self.layer
-        if not isinstance(spec, LayerTable):
-            return spec.build(below)
-        without_time(spec)
-        return spec.build(_only(below))
+        if isinstance(spec, ActiveSpec) and spec.needs_time:
+            raise ConfigError("neurons and delays are for networks in time: rows with `steps`")
+        return spec.build(_only(below)) if isinstance(spec, Spec) else spec.build(below)
 
 
 def _only(below: Sequence[Shape]) -> Shape:
@@ -247,7 +246,7 @@ def build_nodes(nodes: Sequence[NodeSpec], in_shape: Shape) -> tuple[Layer, ...]
     Images reach the first node that reads them as a vector, if it is a layer of vectors.
     """
     first = next(node.layer for node in nodes if INPUT in node.inputs)
-    flat = isinstance(first, LayerTable) and first.reads_vectors
+    flat = isinstance(first, Spec) and first.reads_vectors
     shape = (prod(in_shape),) if flat else in_shape
     shapes: dict[str, Shape] = {INPUT: shape}
     places: dict[str, int] = {INPUT: 0}

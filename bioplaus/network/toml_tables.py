@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.time import AtEachStep
@@ -17,7 +16,7 @@ MOST = 2**24
 """Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
 
 
-class LayerTable(BaseModel):
+class Spec(BaseModel):
     """One layer; its input is the layer below."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,7 +33,7 @@ class LayerTable(BaseModel):
         return AtEachStep(inner, steps, inner.activation)
 
 
-class ActiveTable(LayerTable):
+class ActiveSpec(Spec):
     """A layer with weights and an activation."""
 
     activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
@@ -60,12 +59,11 @@ class ActiveTable(LayerTable):
         """The activation itself."""
         return parse_activation(self.activation)
 
+    @property
+    def needs_time(self) -> bool:
+        """Whether it has what only networks in time have."""
+        return self.neuron is not None or self.delay is not None
+
     def at_each_step(self, below: Shape, steps: int) -> Layer:
         activation = self.neuron.build() if self.neuron else self.function
         return AtEachStep(self.build(below), steps, activation, self.delay or 0)
-
-
-def without_time(table: LayerTable) -> None:
-    """ConfigError for what a network without steps cannot have."""
-    if isinstance(table, ActiveTable) and (table.neuron or table.delay is not None):
-        raise ConfigError("neurons and delays need time: set steps in [network]")

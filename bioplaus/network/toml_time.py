@@ -10,13 +10,13 @@ from pydantic import Field
 from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.time import Code, Encode, Readout
-from bioplaus.network.toml_tables import LayerTable
+from bioplaus.network.toml_tables import Spec
 
 _FIRST = "encode is the first layer of a network in time, which has `steps` in [network]"
 _LAST = "readout is the last layer of a network in time, which has `steps` in [network]"
 
 
-class EncodeSpec(LayerTable):
+class EncodeSpec(Spec):
     """Examples as trains, the first layer of a network in time."""
 
     type: Literal["encode"] = "encode"
@@ -29,7 +29,7 @@ class EncodeSpec(LayerTable):
         return Encode(below, steps, self.how)
 
 
-class ReadoutSpec(LayerTable):
+class ReadoutSpec(Spec):
     """Trains as their means, the last layer of a network in time."""
 
     type: Literal["readout"] = "readout"
@@ -41,7 +41,7 @@ class ReadoutSpec(LayerTable):
         return Readout(below, steps)
 
 
-def layers_in_time(specs: Sequence[LayerTable], shape: Shape, steps: int) -> tuple[Layer, ...]:
+def layers_in_time(specs: Sequence[Spec], shape: Shape, steps: int) -> tuple[Layer, ...]:
     """The layers on examples of that shape; ConfigError naming the one that does not fit."""
     last = len(specs) - 1
     layers: list[Layer] = []

@@ -183,7 +183,10 @@ def test_digits_dag_is_a_graph_of_seven_nodes() -> None:
     ("network", "what"),
     [
         (NODES + "steps = 5", "a graph has no time: leave out steps"),
-        (NODES.replace("units = 10", "units = 10, neuron = { decay = 0.5 }"), "set steps in"),
+        (
+            NODES.replace("units = 10", "units = 10, neuron = { decay = 0.5 }"),
+            "for networks in time",
+        ),
     ],
 )
 def test_a_graph_has_no_time(network: str, what: str, tmp_path: Path) -> None:
