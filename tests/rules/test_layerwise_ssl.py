@@ -13,7 +13,7 @@ from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.tasks.task import read_task
 from tests.helpers.networks import EXACT, every_seed, get_rule, rel, worst
-from tests.rules.test_two_views import pairs, views_net
+from tests.helpers.two_views import pairs, views_net
 
 DEEP = views_net()
 """12-16-14-[8]: heads on both hidden layers, the upper one the network's own."""

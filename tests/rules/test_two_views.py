@@ -5,30 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
-from bioplaus.learning.rule import Batch, State
-from bioplaus.network.activations import Identity, parse_activation
-from bioplaus.network.contrastive import ContrastiveHinge
-from bioplaus.network.layer import Dense, Init
-from bioplaus.network.network import Network
+from bioplaus.learning.rule import State
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
-from tests.helpers.networks import EXACT, autograd_grads, draw, every_seed, rel, run_rule, worst
+from tests.helpers.networks import EXACT, autograd_grads, every_seed, rel, run_rule, worst
+from tests.helpers.two_views import pairs, views_net
 
-PAIRS = 7
 STEPS = 3
 """L: as many as errors need to come down to the first layer."""
-
-
-def views_net(block: bool = True, activation: str = "tanh") -> Network:
-    f = parse_activation(activation)
-    layers = (Dense(12, 16, f), Dense(16, 14, f), Dense(14, 8, Identity(), bias=False))
-    return Network(layers, ContrastiveHinge(block=block), 8, Init("xavier_normal", 1.5))
-
-
-def pairs(seed: int) -> Batch:
-    return Batch(draw(seed, "views", 2 * PAIRS, 12), torch.zeros(2 * PAIRS, 8, dtype=torch.float64))
 
 
 @every_seed
