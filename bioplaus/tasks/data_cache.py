@@ -25,7 +25,19 @@ class Need:
     def of(cls, task: Task, test: bool) -> Need:
         """What training on that task needs."""
         other: dict[str, object] = {"name": "data", "description": "", "epochs": 1, "loss": "mse"}
-        other |= dict.fromkeys(("depth", "width", "activation", "goal", "targets", "metric"))
+        other |= dict.fromkeys(
+            (
+                "depth",
+                "width",
+                "activation",
+                "goal",
+                "targets",
+                "metric",
+                "augment",
+                "normalise",
+                "schedule",
+            )
+        )
         return cls(task.model_copy(update=other | {"optimizer": None, "network": None}), test)
 
 

@@ -21,12 +21,14 @@ from bioplaus.errors import (
 )
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Need
+from bioplaus.learning.schedule import Schedule
 from bioplaus.network.layer import Shape
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import parse_toml, read_toml
+from bioplaus.tasks.augment import Augment
 from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
 from bioplaus.tasks.goal import Goal
@@ -55,6 +57,11 @@ class Task(BaseModel):
     label_noise: float | None = Field(
         None, gt=0, lt=1, description="share of the training labels that are wrong"
     )
+    augment: Augment | None = Field(None, description="changes of the training images")
+    normalise: Literal[True] | None = Field(
+        None, description="each channel to mean 0 and deviation 1 over the training examples"
+    )
+    schedule: Schedule | None = Field(None, description="of the learning rates; default constant")
     targets: Literal["values"] | None = Field(
         None, description="numbers in the place of classes: the data set's, for a regression"
     )
@@ -101,6 +108,8 @@ class Task(BaseModel):
         try:
             if self.goal is not None:
                 self.goal.check(network.depth, dataset.shape)
+            if self.augment is not None:
+                self.augment.check(dataset.shape)
         except ConfigError as error:
             raise ConfigError(f"task {self.name}: {error}") from None
         return network
@@ -130,6 +139,8 @@ class Task(BaseModel):
             wrong = f'the loss {self.loss} is for another goal: set loss = "{losses[0]}"'
         elif (self.goal or values) and self.label_noise is not None:
             wrong = "label_noise is for classes"
+        elif (self.goal or values) and self.augment is not None:
+            wrong = "augment is for classes; a goal draws its own views or masks"
         elif self.metric and (self.goal is None or self.goal.kind == "two-views") and not values:
             wrong = f"the metric {self.metric} is for tasks of numbers to learn"
         if wrong:

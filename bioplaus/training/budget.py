@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.schedule import Schedule
 from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.task import Task
+from bioplaus.training.augmentation import AugmentedClasses
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
 
 
@@ -20,13 +22,14 @@ class Budget:
     optimizer: OptimizerSpec
     aux_optimizer: OptimizerSpec | None
     lesson: Lesson = CLASSES
+    schedule: Schedule | None = None
 
 
 def budget(experiment: Experiment) -> Budget:
     """The experiment's, for a trainer."""
     task = experiment.task
     own, auxiliary = experiment.optimizer, experiment.aux_optimizer
-    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task))
+    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task), task.schedule)
 
 
 def lesson(task: Task) -> Lesson:
@@ -34,4 +37,6 @@ def lesson(task: Task) -> Lesson:
     if task.goal is not None:
         kind = TwoViews if task.goal.kind == "two-views" else Reconstruction
         return kind(task.goal, load_dataset(task.dataset).shape)
+    if task.augment is not None:
+        return AugmentedClasses(task.augment, load_dataset(task.dataset).shape)
     return Values() if task.targets == "values" else CLASSES

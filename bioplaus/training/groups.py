@@ -15,7 +15,9 @@ from bioplaus.learning.batching import Replica
 from bioplaus.system import blame
 from bioplaus.system.device import PRECISIONS, suitable_threads, use_precision
 from bioplaus.tasks.dataset import Split
+from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.task import TaskData, TrainingData, prepare
+from bioplaus.training.augmentation import normalised
 from bioplaus.training.budget import budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.memory import fitting, is_full
@@ -136,10 +138,17 @@ def prepared(experiment: Experiment, data: TrainingData, device: torch.device) -
     def ready(split: Split | None) -> Split | None:
         return None if split is None else prepare(split, shape, data.scale, dtype, device)
 
-    train = prepare(data.train, shape, data.scale, dtype, device)
-    return Splits(
-        train, ready(data.validation), ready(data.test if isinstance(data, TaskData) else None)
-    )
+    splits = [data.train, data.validation, data.test if isinstance(data, TaskData) else None]
+    train, validation, test = map(ready, splits)
+    assert train is not None
+    if experiment.task.normalise:
+        raw, own = load_dataset(experiment.task.dataset).shape, train.x
+        train, validation, test = (
+            None if split is None else Split(normalised(split.x, own, raw), split.y)
+            for split in (train, validation, test)
+        )
+        assert train is not None
+    return Splits(train, validation, test)
 
 
 def blaming(experiment: Experiment) -> AbstractContextManager[None]:

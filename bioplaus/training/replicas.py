@@ -78,6 +78,12 @@ class Replicas:
             self._aux_optimizer.step(aux_grads)
         self._remember(memory)
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the learning rates of the next steps by this, and by nothing from before."""
+        self._optimizer.scale_rates(factor)
+        if self._aux_optimizer is not None:
+            self._aux_optimizer.scale_rates(factor)
+
     def refresh(self, batch: Batch, number: int) -> None:
         """The rule's work on the host before step `number`, one replica after the other."""
         states = [

@@ -62,6 +62,21 @@ class StackedOptimizer:
                 own = [grad[part.replicas] for grad in grads]
             self._step(part.views, list(own), part.kept, settings)
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the rates of the next steps by this, and by nothing from before.
+
+        On a CUDA device they are tensors that stay where they are, so that a captured step
+        reads them anew.
+        """
+        for part, settings in zip(self._parts, self._settings, strict=True):
+            rate = part.spec.lr * factor
+            if not (part.views and part.views[0].is_cuda):
+                settings["lr"] = rate
+            elif isinstance(settings["lr"], Tensor):
+                settings["lr"].fill_(rate)
+            else:
+                settings["lr"] = torch.tensor(rate, device=part.views[0].device)
+
     def snapshot(self) -> Kept:
         """What it keeps, by the number of the tensor or view and torch's name."""
         return {f"{number}.{name}": tensor for number, name, tensor in self._each()}

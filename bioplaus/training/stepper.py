@@ -60,11 +60,13 @@ class Stepper:
             name: torch.tensor(values, dtype=dtype, device=device)
             for name, values in (differing_options(each) if each else {}).items()
         }
-        size, steps = budget.batch_size, budget.epochs * (len(train) // budget.batch_size)
+        size = budget.batch_size
+        self._schedule, self._epochs = budget.schedule, budget.epochs
+        self._steps_per_epoch = len(train) // size
         self.noise = NoiseSource(rule.noise(net, budget.lesson.rows(size)), seeds, dtype, device)
         self._drawn = NoiseSource(budget.lesson.noise(size), seeds, dtype, device, "views")
         self._drawn_once = NoiseSource(budget.lesson.noise(size), [0], dtype, device, "probe views")
-        self._of_steps = Decision(compile, steps)
+        self._of_steps = Decision(compile, budget.epochs * self._steps_per_epoch)
         self._of_measurements = Decision(measured or compile, budget.epochs)
         self._programs: dict[Rule, Program] = {}
         self._untraced = Untraced(
@@ -89,6 +91,10 @@ class Stepper:
         if every and number % every == 0:
             at = torch.tensor(number, device=index.device)
             self._replicas.refresh(self._shown(*self.gather(index), at), number)
+        if self._schedule is not None:
+            self._replicas.scale_rates(
+                self._schedule.factor(number, self._steps_per_epoch, self._epochs)
+            )
         rule = self.rule.variant(number)
         return self._driver.step(self._program(rule), index, number, sums)
 

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from bioplaus.experiments.experiment import plan
-from bioplaus.records.schema import Record
-from bioplaus.records.store import Store
-from bioplaus.running.run import Results, run_experiments
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.training import checkpoint
 from bioplaus.training.checkpoint import PREFIX
-from bioplaus.training.execution import Execution
-
-SEEDS = [0, 3]
+from tests.helpers.resuming import facts, run, stopping_after
 
 RULES = ["backprop", "gaitprop", "weight-mirror", "targetprop", "equilibrium-propagation"]
 """Among them rules with memory, auxiliary parameters and optimizers, noise, and a sweep of
 several phases."""
-NO_FACTS = ("timing", "provenance")
-
-
-def facts(record: Record) -> dict[str, Any]:
-    """All that must be equal to the last bit."""
-    return {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
-
-
-def run(rule: str, task: Path, store: Path, **settings: Any) -> Results:
-    chosen = {"sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9}}.get(rule, {})
-    name = "backprop" if rule == "sgd" else rule
-    experiments = plan([name], str(task), epochs=3, settings=chosen)
-    execution = Execution(torch.device("cpu"), settings.pop("compile", "off"))
-    return run_experiments(experiments, SEEDS, Store(store), execution=execution, **settings)
 
 
 def task_for(rule: str, tiny: Path) -> Path:
@@ -51,18 +28,6 @@ def task_for(rule: str, tiny: Path) -> Path:
     if rule == "equilibrium-propagation":
         tiny.write_text(tiny.read_text().replace("leaky_relu(0.1)", "hard_sigmoid"))
     return tiny
-
-
-def stopping_after(steps: int) -> Callable[..., None]:
-    """Sends this process SIGTERM once so many steps have been taken."""
-    sent: list[int] = []
-
-    def observe(_: object, progress: Any) -> None:
-        if progress.step >= steps and not sent:
-            sent.append(steps)
-            signal.raise_signal(signal.SIGTERM)
-
-    return observe
 
 
 @pytest.mark.parametrize("rule", [*RULES, "sgd", "predictive-coding", "kolen-pollack"])
