@@ -180,6 +180,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?)"', page)
     assert "<math" in (tmp_path / "rules" / "gaitprop" / "index.html").read_text()
     assert "diverged_epoch" in (tmp_path / "records" / "index.html").read_text()
+    fields = (tmp_path / "tasks" / "index.html").read_text()
+    assert all(name in fields for name in ("label_noise", "conv2d", "warmup", "accumulate"))
 
 
 SYMBOLS = {

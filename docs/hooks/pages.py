@@ -1,4 +1,4 @@
-"""Pages made of the code itself: one for each rule, and the record format."""
+"""Pages made of the code itself: one for each rule, task files, and the record format."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from equations import docstring, inline
 from pydantic import BaseModel
 
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.schedule import Schedule
+from bioplaus.network.toml_layers import LayerSpec
+from bioplaus.network.toml_neuron import NeuronSpec
 from bioplaus.plugins import registry
 from bioplaus.records import schema as records
+from bioplaus.tasks.augment import Augment
+from bioplaus.tasks.goal import Goal
+from bioplaus.tasks.network_spec import NetworkSpec
+from bioplaus.tasks.task import Task
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -125,13 +134,57 @@ def record_page() -> str:
         "the files.",
     ]
     for model in models:
-        lines += ["", f"## {model.__name__}", "", inline(inspect.getdoc(model) or ""), ""]
-        lines += ["| Field | Type | Meaning |", "| :--- | :--- | :--- |"]
-        for name, field in model.model_fields.items():
-            kind = _kind(field.annotation)
-            shown = field.alias or name
-            lines.append(f"| `{shown}` | {kind} | {_cell(field.description)} |")
+        lines += ["", f"## {model.__name__}", "", *_fields(model, defaults=False)]
     return "\n".join(lines) + "\n"
+
+
+def task_page() -> str:
+    """What a task file may hold, from the models that read it."""
+    lines = [
+        "# Task files",
+        "",
+        "A task is everything but the rule, in one TOML file: `bioplaus show digits-square` prints "
+        "one, `bioplaus new task my-task` begins one of your own, and `--task my-task.toml` runs "
+        "it. What is left out has its default; a field that is not named here is refused. "
+        "`--set task.batch_size=20` changes a field for one run. This page is made from the models "
+        "that read the files.",
+        "",
+        "## The task",
+        "",
+        *_fields(Task),
+    ]
+    for title, model in (("[optimizer]", OptimizerSpec), ("[network]", NetworkSpec)):
+        lines += ["", f"## {title}", "", *_fields(model)]
+    lines += ["", "## A layer of `layers`", "", "One table each, from the input up.", ""]
+    union, *_ = typing.get_args(LayerSpec)
+    for model in typing.get_args(union):
+        lines += ["", f"### {model.model_fields['type'].default}", "", *_fields(model, ("type",))]
+    parts = (Schedule, Augment, Goal, NeuronSpec)
+    for model in parts:
+        title = model.__name__.removesuffix("Spec").lower()
+        lines += ["", f"## {title}, a table", "", *_fields(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _fields(
+    model: type[BaseModel], without: Sequence[str] = (), defaults: bool = True
+) -> list[str]:
+    """What a model is, and a table of its fields."""
+    lines = [docstring(inspect.getdoc(model) or ""), ""]
+    fields = {n: f for n, f in model.model_fields.items() if n not in without}
+    if not fields:
+        return lines
+    columns = ["Field", "Type", *["Default"] * defaults, "Meaning"]
+    lines += [_row(columns), _row([":---"] * len(columns))]
+    for name, field in fields.items():
+        default = "required" if field.is_required() else f"`{field.default!r}`"
+        cells = [f"`{field.alias or name}`", _kind(field.annotation), *[default] * defaults]
+        lines.append(_row([*cells, _cell(field.description)]))
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _kind(annotation: Any) -> str:
@@ -149,6 +202,8 @@ def _named(kind: Any) -> str:
         return " | ".join(map(_named, parts))
     if kind in (None, type(None)):
         return "null"
+    if kind is Ellipsis:
+        return "..."
     if origin is not None:
         return f"{origin.__name__}[{', '.join(map(_named, parts))}]"
     return getattr(kind, "__name__", str(kind))
