@@ -21,27 +21,30 @@ from bioplaus.records.schema import Record, ResultSet
 from .cell_measures import MISSING, hidden_alignment
 
 COLUMNS = {
-    "task": "str",
-    "rule": "str",
-    "config": "str",
-    "seeds": "int64",
-    "diverged": "int64",
-    "test_accuracy": "float64",
-    "test_accuracy_std": "float64",
-    "validation_accuracy": "float64",
-    "validation_accuracy_std": "float64",
-    "train_loss": "float64",
-    "train_seconds": "float64",
-    "alignment": "float64",
-    "epochs": "int64",
-    "cell": "str",
-    "metric": "str",
-    "test_score": "float64",
-    "test_score_std": "float64",
-    "validation_score": "float64",
-    "validation_score_std": "float64",
+    "task": ("str", "the task"),
+    "rule": ("str", "the rule"),
+    "config": ("str", "what differs from the defaults, as --set takes it"),
+    "seeds": ("int64", "how many there are"),
+    "diverged": ("int64", "how many of them diverged"),
+    "test_accuracy": ("float64", "a fraction, mean; null for a task without classes"),
+    "test_accuracy_std": ("float64", "its sample standard deviation; null below two seeds"),
+    "validation_accuracy": ("float64", "as test_accuracy, of the validation split"),
+    "validation_accuracy_std": ("float64", "as test_accuracy_std"),
+    "train_loss": ("float64", "of the last epoch, mean"),
+    "train_seconds": ("float64", "a seed's share of those that trained together, mean"),
+    "alignment": (
+        "float64",
+        "cosine with the loss gradient at the end, below the top, mean",
+    ),
+    "epochs": ("int64", "of the longest curve"),
+    "cell": ("str", "first 16 digits of the digest of the configuration"),
+    "metric": ("str", "what the task is judged by: accuracy, r2, loss, ..."),
+    "test_score": ("float64", "that metric on the test split, mean"),
+    "test_score_std": ("float64", "its sample standard deviation"),
+    "validation_score": ("float64", "as test_score, of the validation split"),
+    "validation_score_std": ("float64", "as test_score_std"),
 }
-"""Columns of the summary, in order, with their types."""
+"""Columns of the summary, in order: their types and meanings."""
 
 LEGEND = (
     "Mean ± sample standard deviation over the seeds that did not diverge; alignment: cosine "
@@ -62,7 +65,7 @@ def summarise(records: Iterable[Record]) -> pd.DataFrame:
     sorted by task, then by test score, the best first.
     """
     frame = pd.DataFrame([_row(cell) for cell in _ordered(records)], columns=list(COLUMNS))
-    return frame.astype(COLUMNS)
+    return frame.astype({name: kind for name, (kind, _) in COLUMNS.items()})
 
 
 def _ordered(records: Iterable[Record]) -> list[Cell]:

@@ -20,6 +20,7 @@ from bioplaus.network.toml_layers import LayerSpec
 from bioplaus.network.toml_neuron import NeuronSpec
 from bioplaus.plugins import registry
 from bioplaus.records import schema as records
+from bioplaus.reports.summary import COLUMNS
 from bioplaus.tasks.augment import Augment
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
@@ -135,6 +136,18 @@ def record_page() -> str:
     ]
     for model in models:
         lines += ["", f"## {model.__name__}", "", *_fields(model, defaults=False)]
+    lines += [
+        "",
+        "## What reports print of them",
+        "",
+        "`bioplaus report --format csv` and `json` have a row for each rule, task and "
+        "configuration. Means and deviations are over the seeds that did not diverge, and null "
+        "where one of these lacks the number.",
+        "",
+        _row(["Column", "Type", "Meaning"]),
+        _row([":---"] * 3),
+        *(_row([f"`{name}`", kind, meaning]) for name, (kind, meaning) in COLUMNS.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 
