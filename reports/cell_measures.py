@@ -142,8 +142,8 @@ def cost(cell: Cell, name: str) -> float | None:
 
 
 def command(cell: Cell) -> str:
-    """The command that runs this cell again."""
-    return run_again(cell.records)
+    """The command that runs this cell again, or where seeds were tuned one by one, those."""
+    return "\n".join(run_again(records) for records in cell.parts.values())
 
 
 def _cosine(record: Record, layer: str) -> Floats:

@@ -13,7 +13,8 @@ from importlib.resources import files
 from typing import Any, ClassVar
 
 from bioplaus.analysis.aggregate import aggregate
-from bioplaus.analysis.boards import SHARED, Board, boards, in_words
+from bioplaus.analysis.boards import Board, boards, in_words
+from bioplaus.analysis.cells import SHARED, Cell
 from bioplaus.analysis.field import field
 from bioplaus.analysis.measured import measured
 from bioplaus.analysis.references import references
@@ -211,13 +212,24 @@ def _configurations(made: Sequence[Board]) -> dict[str, list[str]]:
     return {
         anchor(cell): [
             printable(f"{cell.short_name} on {board.title}"),
-            pretty({k: v for k, v in cell.configuration.items() if k not in SHARED}),
+            pretty(_own(cell)),
             command(cell),
             cell.digest,
         ]
         for board in made
         for cell in board.cells
     }
+
+
+def _own(cell: Cell) -> dict[str, Any]:
+    """A cell's configuration beyond what the board shares; by seed where seeds differ in it."""
+    parts = {
+        ", ".join(f"seed {r.seed}" for r in records): {
+            k: v for k, v in records[0].configuration.items() if k not in SHARED
+        }
+        for records in cell.parts.values()
+    }
+    return parts if len(parts) > 1 else next(iter(parts.values()))
 
 
 def _line(line: Line) -> list[list[Any]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from bioplaus.analysis.boards import SHARED, Board
+from bioplaus.analysis.boards import Board
+from bioplaus.analysis.cells import SHARED
 from bioplaus.errors import printable
 from bioplaus.records.metric import ACCURACY, metric_of
 from bioplaus.records.schema import Record, Tuning

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bioplaus.analysis.boards import conditions, shared_part
-from bioplaus.analysis.cells import Cell, cells, sort_key
+from bioplaus.analysis.boards import conditions
+from bioplaus.analysis.cells import Cell, cells, shared_part, sort_key
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.references import references
 from bioplaus.errors import printable

@@ -18,15 +18,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from bioplaus.analysis.cells import Cell, cells, mean_validation, sort_key
+from bioplaus.analysis.cells import Cell, cells, mean_validation, shared_part, sort_key
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.ranking import Comparison, Standing, compare_all, compare_cells, rank_cells
 from bioplaus.records.keys import digest
 from bioplaus.records.metric import Metric
 from bioplaus.records.schema import ResultSet, TuningBudget
-
-SHARED = ("task", "data", "epochs", "precision")
-"""What of their configurations the cells of a board have in common."""
 
 SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise")
 """Numbers of a task that suites sweep: boards that they alone tell apart stand in their order."""
@@ -135,7 +132,7 @@ def in_words(budget: TuningBudget | None) -> str:
         return "not tuned"
     parts = (budget.trials, "trial"), (budget.seeds, "seed"), (budget.epochs, "epoch")
     trials, seeds, epochs = (f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts)
-    return f"{trials} of {seeds}, {epochs}"
+    return f"{trials} of {seeds}, {epochs}" + (", anew for each seed" if budget.each_seed else "")
 
 
 def _representative(group: Iterable[Cell], budget: TuningBudget | None) -> Cell:
@@ -157,11 +154,6 @@ def _representative(group: Iterable[Cell], budget: TuningBudget | None) -> Cell:
 def conditions(configuration: Mapping[str, Any]) -> str:
     """Digest of what cells must have in common to be compared."""
     return digest(shared_part(configuration))
-
-
-def shared_part(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration has in common with the others of its board."""
-    return {k: configuration.get(k) for k in SHARED}
 
 
 def _order(board: Board) -> tuple[Any, ...]:

@@ -8,14 +8,18 @@ never averaged, though the rule calls itself the same version.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from bioplaus.analysis.statistics import Estimate, mean_interval
+from bioplaus.records.keys import digest
 from bioplaus.records.metric import Metric, Part, metric_of
 from bioplaus.records.schema import Record, ResultSet, Tuning, TuningBudget
+
+SHARED = ("task", "data", "epochs", "precision")
+"""What of their configurations the cells of a board have in common."""
 
 Origin = Literal["tuned", "defaults", "set by hand"]
 
@@ -44,8 +48,16 @@ class Cell:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What its records' keys cover."""
+        """What its records' keys cover; of the first, where every seed was tuned by itself."""
         return self.records[0].configuration
+
+    @property
+    def parts(self) -> dict[str, list[Record]]:
+        """Its records by the digest of their configuration: one part, unless tuned by seed."""
+        found: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            found[record.cell].append(record)
+        return dict(found)
 
     @cached_property
     def metric(self) -> Metric:
@@ -155,25 +167,72 @@ class Cell:
         return ""
 
 
+_Key = tuple[str, str, str, str]
+"""Task, rule, cell, and source of the rule."""
+
+
 def cells(results: ResultSet) -> list[Cell]:
-    """Records gathered by configuration and source, one cell for each budget that chose it."""
+    """Records gathered by configuration and source, one cell for each budget that chose it.
+
+    Where every seed has a tuning of its own, the seeds of a rule are one cell, though their
+    settings differ: what is repeated is the search and the training.
+    """
     tunings: dict[tuple[str, str, str], dict[TuningBudget, Tuning]] = defaultdict(dict)
     for tuning in sorted(results.tunings, key=lambda t: t.key):
-        tunings[tuning.task, tuning.rule, tuning.cell].setdefault(tuning.budget, tuning)
-    again = results.reproduced
-    by_cell: dict[tuple[str, str, str, str], dict[int, Record]] = defaultdict(dict)
+        if not tuning.budget.each_seed:
+            own = tunings[tuning.task, tuning.rule, tuning.cell]
+            own.setdefault(tuning.budget, tuning)
+    by_cell: dict[_Key, dict[int, Record]] = defaultdict(dict)
     for record in results.records:
         seeds = by_cell[record.task, record.rule, record.cell, _source(record) or ""]
         kept = seeds.get(record.seed)
         if kept is None or kept.to_json() > record.to_json():
             seeds[record.seed] = record
+    for key, (tuning, seeds) in _tuned_each(results.tunings, by_cell).items():
+        by_cell[key], tunings[key[:3]] = seeds, {tuning.budget: tuning}
+    again = results.reproduced
     return [
-        Cell(task, rule, min(r.label for r in seeds.values()), cell,
+        Cell(task, rule, _label(seeds.values()), cell,
              tuple(seeds[s] for s in sorted(seeds)), tuning, source or None,
              tuple(again[r.key] for r in seeds.values() if r.key in again))
         for (task, rule, cell, source), seeds in sorted(by_cell.items())
         for tuning in tunings.get((task, rule, cell), {}).values() or [None]
     ]  # fmt: skip
+
+
+def _tuned_each(
+    tunings: Iterable[Tuning], by_cell: dict[_Key, dict[int, Record]]
+) -> dict[_Key, tuple[Tuning, dict[int, Record]]]:
+    """Cells of seeds that were tuned one by one; what these leave nothing of is taken out.
+
+    By what they have in common: rule, source, budget, and what a board shares.
+    """
+    found: dict[_Key, tuple[Tuning, dict[int, Record]]] = {}
+    taken: dict[_Key, set[int]] = defaultdict(set)
+    for tuning in sorted(tunings, key=lambda t: t.key):
+        seed = tuning.configuration.get("study")
+        if not tuning.budget.each_seed or not isinstance(seed, int):
+            continue
+        for key in [k for k in by_cell if k[:3] == (tuning.task, tuning.rule, tuning.cell)]:
+            record = by_cell[key].get(seed)
+            if record is not None:
+                common = {"budget": tuning.budget.model_dump(), **shared_part(record.configuration)}
+                pooled = (tuning.task, tuning.rule, digest(common), key[3])
+                found.setdefault(pooled, (tuning, {}))[1][seed] = record
+                taken[key].add(seed)
+    for key, seeds in taken.items():
+        if seeds == by_cell[key].keys():
+            del by_cell[key]
+    return found
+
+
+def _label(records: Collection[Record]) -> str:
+    """What differs from the defaults, in all of them."""
+    labels = {r.label for r in records}
+    if len({r.cell for r in records}) == 1:
+        return min(labels)
+    first, *others = (label.split() for label in sorted(labels))
+    return " ".join(part for part in first if all(part in other for other in others))
 
 
 def fingerprint(record: Record) -> tuple[float | None, ...] | None:
@@ -185,6 +244,11 @@ def fingerprint(record: Record) -> tuple[float | None, ...] | None:
 def sort_key(cell: Cell) -> tuple[str, str, str, str]:
     """An order of cells that does not depend on results."""
     return cell.rule, cell.label, cell.digest, cell.source or ""
+
+
+def shared_part(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration has in common with the others of its board."""
+    return {k: configuration.get(k) for k in SHARED}
 
 
 def mean_validation(group: Sequence[float]) -> float:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
-from bioplaus.analysis.boards import conditions, shared_part
+from bioplaus.analysis.boards import conditions
+from bioplaus.analysis.cells import shared_part
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.statistics import Estimate, mean_interval
 from bioplaus.records.keys import digest

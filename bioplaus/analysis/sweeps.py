@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bioplaus.analysis.boards import SWEPT, Board, shared_part
+from bioplaus.analysis.boards import SWEPT, Board
+from bioplaus.analysis.cells import shared_part
 from bioplaus.records.keys import digest
 
 WORDS = {

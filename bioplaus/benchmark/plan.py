@@ -67,6 +67,8 @@ class Entry:
     precision: str
     seeds: Sequence[int]
     budget: TuningBudget | None
+    study: int | None = None
+    """The seed that it is tuned for, where every seed has a tuning of its own."""
 
     @cached_property
     def base(self) -> Experiment:
@@ -76,7 +78,8 @@ class Entry:
     @property
     def title(self) -> str:
         """A few words for people."""
-        return f"{self.rule} on {self.task.name} {self.base.label}".rstrip()
+        own = "" if self.study is None else f", seed {self.study}"
+        return f"{self.rule} on {self.task.name} {self.base.label}".rstrip() + own
 
     @cached_property
     def tuning(self) -> TuningPlan | None:
@@ -84,8 +87,9 @@ class Entry:
         if self.budget is None:
             return None
         settings = {k: v for k, v in self.settings.items() if k != "task.epochs"}
-        data = self.there
-        return plan_tuning(self.rule, self.task, settings, self.budget, data, self.precision)
+        return plan_tuning(
+            self.rule, self.task, settings, self.budget, self.there, self.precision, self.study
+        )
 
     @property
     def there(self) -> TaskData:
@@ -202,16 +206,26 @@ def _add_rules(
         try:
             settings |= _quick(asked.rule) if suite.quick else {}
             settings |= asked.set
-            entry = Entry(asked.rule, task, data, settings, suite.precision, suite.seeds, budget)
-            _ = entry.base
+            entries = [
+                Entry(asked.rule, task, data, settings, suite.precision, seeds, budget, study)
+                for study, seeds in _studies(suite)
+            ]
+            _ = entries[0].base
             check_tunable(changed, budget)
-            _ = entry.tuning if data is not None else None
+            _ = entries[0].tuning if data is not None else None
         except UnsupportedError as error:
             benchmark.skipped.append(str(error))
         except PluginError as error:
             benchmark.leave_out(asked.rule, error)
         else:
-            benchmark.entries.append(entry)
+            benchmark.entries += entries
+
+
+def _studies(suite: Suite) -> list[tuple[int | None, Sequence[int]]]:
+    """The seeds that each tuning is for: all of them, or where the suite says so one each."""
+    if suite.tuning is None or not suite.tuning.each_seed:
+        return [(None, suite.seeds)]
+    return [(seed, (seed,)) for seed in suite.seeds]
 
 
 def _quick(rule: str) -> dict[str, object]:

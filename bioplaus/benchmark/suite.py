@@ -43,9 +43,20 @@ class TuningSpec(_Data):
     seeds: int = Field(1, ge=1, le=MAX_SEEDS, description="seeds of each trial")
     epochs: int | None = Field(None, ge=1, description="of each trial; left out: the task's")
 
+    each_seed: bool = Field(
+        False,
+        description="tune anew for each seed of the suite: intervals then hold the spread of "
+        "tuning as well as that of training",
+    )
+
     def budget(self, epochs: int) -> TuningBudget:
         """With the task's epochs where the suite names none."""
-        return TuningBudget(trials=self.trials, seeds=self.seeds, epochs=self.epochs or epochs)
+        return TuningBudget(
+            trials=self.trials,
+            seeds=self.seeds,
+            epochs=self.epochs or epochs,
+            each_seed=self.each_seed or None,
+        )
 
 
 def _entries(key: str) -> BeforeValidator:

@@ -53,6 +53,8 @@ class TuningPlan:
     budget: TuningBudget
     checksum: str
     """Of the training data: what is tried must not depend on the test split in any way."""
+    study: int | None = None
+    """The seed that it is made for, where every seed has its own."""
 
     @cached_property
     def default(self) -> Experiment:
@@ -67,7 +69,8 @@ class TuningPlan:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of every trial: none that a benchmark uses."""
-        return tuple(range(FIRST_SEED, FIRST_SEED + self.budget.seeds))
+        first = FIRST_SEED + (self.study or 0) * self.budget.seeds
+        return tuple(range(first, first + self.budget.seeds))
 
     @cached_property
     def space(self) -> dict[str, Dimension]:
@@ -114,6 +117,7 @@ class TuningPlan:
             "budget": self.budget.model_dump(),
             "first_seed": FIRST_SEED,
             "space": {name: str(dimension) for name, dimension in self.space.items()},
+            **({} if self.study is None else {"study": self.study}),
         }
 
     @property
@@ -148,11 +152,16 @@ def plan_tuning(
     budget: TuningBudget,
     data: TrainingData,
     precision: str = "fp32",
+    study: int | None = None,
 ) -> TuningPlan:
-    """A tuning, checked in full; ConfigError where the task has no validation split."""
+    """A tuning, checked in full; ConfigError where the task has no validation split.
+
+    study: the seed that it is made for, where every seed has its own.
+    """
     if data.validation is None:
         raise _nothing_held_out(task)
-    plan = TuningPlan(rule, task, dict(settings), precision, budget, data.checksums["train"])
+    checksum = data.checksums["train"]
+    plan = TuningPlan(rule, task, dict(settings), precision, budget, checksum, study)
     if not plan.space:
         raise ConfigError(f"{rule} has nothing left to tune: all of its search space is set")
     return plan

@@ -58,7 +58,8 @@ def plan_of(tuning: Tuning) -> tuple[TuningPlan, int]:
             f"the tuning is of version {version} of {tuning.rule}; version {installed} is installed"
         )
     data = task.load_training_data()
-    plan = plan_tuning(tuning.rule, task, settings, tuning.budget, data, precision)
+    study = content.get("study")
+    plan = plan_tuning(tuning.rule, task, settings, tuning.budget, data, precision, study)
     if plan.key != tuning.key:
         raise BioplausError(
             f"{tuning.task}: the data or the search space here are not the tuning's, or this "

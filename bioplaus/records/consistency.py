@@ -243,6 +243,8 @@ def _of_tuning(tuning: Tuning) -> Iterator[str]:
     content = tuning.configuration
     if content.get("budget", budget.model_dump()) != budget.model_dump():
         yield "the budget is not that of the configuration"
+    if bool(budget.each_seed) != (type(content.get("study")) is int):
+        yield "it is for one seed, or for all, by its budget, and not by its configuration"
     if content.get("space", tuning.space) != tuning.space:
         yield "the search space is not that of the configuration"
     if is_whole(content) and not _mapping(content.get("task")).get("validation"):

@@ -16,7 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bioplaus.learning.profile import Published
 
@@ -187,6 +196,14 @@ class TuningBudget(_Part):
     trials: int = Field(ge=1)
     seeds: int = Field(ge=1)
     epochs: int = Field(ge=1)
+    each_seed: Literal[True] | None = Field(
+        None, description="tuned anew for each seed of the result; left out where it is not"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what older files do not have, where it is not so."""
+        return {k: v for k, v in handler(self).items() if v is not None}
 
 
 class Trial(_Part):

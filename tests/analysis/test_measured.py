@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from bioplaus.analysis.measured import measured
-from bioplaus.records.schema import Measurement, Record, ResultSet, measurement_key
+from bioplaus.records.keys import measurement_key
+from bioplaus.records.schema import Measurement, Record, ResultSet
 from tests.helpers.boards import make_cell
 
 CURVES = {0: [0.9, 0.5], 1: [0.8, 0.4], 2: [0.85, 0.6]}
