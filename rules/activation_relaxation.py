@@ -70,6 +70,7 @@ class ActivationRelaxation(LayeredRule[ActivationRelaxationConfig]):
 
     name = "activation-relaxation"
     version = 2
+    shares_weights = True
     Config = ActivationRelaxationConfig
     citation = Citation(
         authors="Millidge, Tschantz, Seth and Buckley",

@@ -23,6 +23,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     name = "feedback-alignment"
     mixes_examples = True
     in_time = True
+    shares_weights = True
     Config = FixedFeedbackConfig
     citation = Citation(
         authors="Lillicrap, Cownden, Tweed and Akerman",

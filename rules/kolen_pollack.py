@@ -35,6 +35,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     version = 2
     mixes_examples = True
     in_time = True
+    shares_weights = True
     Config = LearnedFeedbackConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",

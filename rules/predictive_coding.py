@@ -77,6 +77,7 @@ class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
 
     name = "predictive-coding"
     version = 2
+    shares_weights = True
     relaxes = True
     Config = PredictiveCodingConfig
     citation = Citation(

@@ -80,6 +80,7 @@ class RelaxedPredictiveCoding(LayeredRule[RelaxedPredictiveCodingConfig]):
 
     name = "relaxed-predictive-coding"
     version = 2
+    shares_weights = True
     relaxes = True
     Config = RelaxedPredictiveCodingConfig
     citation = Citation(

@@ -39,6 +39,7 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
     name = "sign-symmetry"
     mixes_examples = True
     in_time = True
+    shares_weights = True
     Config = SignSymmetryConfig
     citation = Citation(
         authors="Liao, Leibo and Poggio",

@@ -56,6 +56,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
 
     name = "weight-mirror"
     mixes_examples = True
+    shares_weights = True
     Config = WeightMirrorConfig
     citation = Citation(
         authors="Akrout, Wilson, Humphreys, Lillicrap and Tweed",
@@ -107,7 +108,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
     def _mirrored(self, fwd: ForwardPass, l: int) -> Params:
         """Layer l's B after one batch of noise, shaped like W; {} for a layer without weights."""
         before = fwd.net.at(fwd.state.memory, l)
-        if not before:
+        if not before or fwd.net.leader(l) != l:
             return {}
         xi = self.config.mirror_noise * (2 * fwd.noise[str(l + 1)] - 1)
         step = fwd.net.step(fwd.params, l, xi)

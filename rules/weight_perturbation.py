@@ -38,6 +38,7 @@ class WeightPerturbation(LearningRule[WeightPerturbationConfig]):
     """
 
     name = "weight-perturbation"
+    shares_weights = True
     Config = WeightPerturbationConfig
     citation = Citation(
         authors="Jabri and Flower",

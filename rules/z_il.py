@@ -32,6 +32,7 @@ class ZeroDivergenceInference(LayeredRule[RuleConfig]):
     """Zero-divergence inference learning: predictive coding timed so that it is backprop."""
 
     name = "z-il"
+    shares_weights = True
     citation = Citation(
         authors="Song, Lukasiewicz, Xu and Bogacz",
         title="Can the brain do backpropagation? Exact implementation of backpropagation "

@@ -75,7 +75,7 @@ def by_layer(
     """Of each layer l with weights, from 0: both as vectors (R, n) in double precision."""
     for l in range(net.depth):
         ours, theirs = net.at(update, l), net.at(reference, l)
-        if ours and theirs:
+        if ours and theirs and net.leader(l) == l:
             yield l, _flat(ours), _flat({name: theirs[name] for name in ours})
 
 

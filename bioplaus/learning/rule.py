@@ -130,6 +130,9 @@ class LearningRule(ABC, Generic[C]):
     in_time: ClassVar[bool] = False
     """Whether it can train networks in time, of spiking units say. So it is where errors come
     down by the layers' `pull` and `adjoint` alone: it then has no step of its own to make."""
+    shares_weights: ClassVar[bool] = False
+    """Whether it can train layers that share weights, `Network.leaders`: its gradients are those of
+    `Network.weight_grads`, and its state is looked up with `at`."""
     relaxes: ClassVar[bool] = False
     """Whether its activities leave those of the forward pass: then what an update depends on
     cannot be measured from one batch, and its profile is declared alone."""
@@ -228,6 +231,13 @@ class LearningRule(ABC, Generic[C]):
                     f"layer {l} runs in time, and this rule has no form for activity that is a "
                     "train of steps"
                 )
+        if not self.shares_weights:
+            for l, leader in enumerate(net.leaders):
+                if leader < l:
+                    return (
+                        f"layers {leader + 1} and {l + 1} share their weights, and this rule "
+                        "trains those of each layer by itself"
+                    )
         return None
 
     def amplification(self, net: Network) -> float:

@@ -47,6 +47,9 @@ class Network:
     nodes: tuple[int, ...] = ()
     """How many layers each node has, from the first, for rules that relax over nodes; () for
     one node to each layer with weights."""
+    leaders: tuple[int, ...] = ()
+    """Of each layer the one, by number from 0, whose parameters it uses: itself, or an earlier
+    one; () where none shares any. State that mirrors parameters is the leader's too."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -70,6 +73,25 @@ class Network:
 
         if self.nodes and (min(self.nodes) < 1 or sum(self.nodes) != len(self.layers)):
             raise ConfigError(f"nodes of {self.nodes} layers do not make up {len(self.layers)}")
+        self._check_leaders()
+
+    def _check_leaders(self) -> None:
+        """ConfigError unless the leaders are layers that lead themselves, and not the first one."""
+        if self.leaders and len(self.leaders) != self.depth:
+            raise ConfigError(f"{len(self.leaders)} leaders for {self.depth} layers")
+        for l, leader in enumerate(self.leaders):
+            if leader > l or self.leaders[leader] != leader:
+                raise ConfigError(f"layer {l + 1} cannot follow layer {leader + 1}")
+            if leader < l and leader <= self.bottom:
+                raise ConfigError(
+                    f"layer {l + 1} shares the weights of layer {leader + 1}, which has no "
+                    "feedback weights, since no error goes below it: put another one before it, "
+                    "such as flatten or slice"
+                )
+
+    def leader(self, l: int) -> int:
+        """The layer whose parameters layer l uses, from 0."""
+        return self.leaders[l] if self.leaders else l
 
     @property
     def depth(self) -> int:
@@ -116,16 +138,23 @@ class Network:
         return self.join(parts)
 
     def at(self, params: Mapping[str, Tensor], l: int) -> Params:
-        """Layer l's own part of parameters, or of anything named like them; l from 0."""
-        prefix = f"{l + 1}."
+        """Layer l's own part of parameters, or of anything named like them; l from 0.
+
+        A layer that shares its leader's has the leader's part.
+        """
+        prefix = f"{self.leader(l) + 1}."
         return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
 
     def join(self, parts: Iterable[Mapping[str, Tensor]], first: int = 0) -> Params:
-        """One dict from the parts of layers first, first + 1, ...: the inverse of `at`."""
+        """One dict from the parts of layers first, first + 1, ...: the inverse of `at`.
+
+        Parts of layers that share their leader's are left out.
+        """
         return {
             f"{l + 1}.{name}": tensor
             for l, part in enumerate(parts, first)
             for name, tensor in part.items()
+            if self.leader(l) == l
         }
 
     def forward(self, params: Params, x: Tensor) -> Trace:
@@ -147,9 +176,17 @@ class Network:
         return h
 
     def weight_grads(self, trace: Trace, deltas: Iterable[Tensor]) -> Params:
-        """The batch means of d_l h_{l-1}^T and d_l, from the d_l of all layers in order."""
+        """The batch means of d_l h_{l-1}^T and d_l, from the d_l of all layers in order.
+
+        Of parameters that layers share, the sum of theirs.
+        """
         triples = zip(self.layers, trace, deltas, strict=True)
-        return self.join(layer.weight_grad(step.residuals, d) for layer, step, d in triples)
+        parts = [layer.weight_grad(step.residuals, d) for layer, step, d in triples]
+        for l, leader in enumerate(self.leaders):
+            if leader < l:
+                so_far = parts[leader]
+                parts[leader] = {name: so_far[name] + own for name, own in parts[l].items()}
+        return self.join(parts)
 
     def mean_loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
         """The loss as a function of the parameters, for autograd."""

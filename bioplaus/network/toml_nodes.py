@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,10 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from bioplaus.errors import ConfigError, closest
+from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.combining import Slice, added, joined, multiplied
-from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.toml_layers import (
     AvgPool2dSpec,
@@ -147,6 +145,7 @@ class NodeSpec(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=80)
     inputs: tuple[str, ...] = Field(min_length=1, description="names of earlier nodes, or x")
+    tie: str | None = Field(None, description="an earlier node, whose weights this one shares")
     layer: _NodeLayer
 
     @model_validator(mode="before")
@@ -159,8 +158,7 @@ class NodeSpec(BaseModel):
         if "input" in rest and "inputs" in rest:
             raise ValueError('it has both "input" and "inputs": give one')
         inputs = [rest.pop("input")] if "input" in rest else rest.pop("inputs", None)
-        name = rest.pop("name", None)
-        own = {"name": name, "inputs": inputs}
+        own = {"name": rest.pop("name", None), "inputs": inputs, "tie": rest.pop("tie", None)}
         return {k: v for k, v in own.items() if v is not None} | {"layer": rest}
 
     @model_serializer(mode="wrap")
@@ -172,9 +170,11 @@ class NodeSpec(BaseModel):
     def build(self, below: Sequence[Shape]) -> Layer:
         """The node's layer on inputs of these shapes; ConfigError where they do not fit."""
         spec = self.layer
+        if not isinstance(spec, Spec):
+            return spec.build(below)
         if isinstance(spec, ActiveSpec) and spec.needs_time:
             raise ConfigError("neurons and delays are for networks in time: rows with `steps`")
-        return spec.build(_only(below)) if isinstance(spec, Spec) else spec.build(below)
+        return spec.build(_only(below))
 
 
 def _only(below: Sequence[Shape]) -> Shape:
@@ -184,78 +184,26 @@ def _only(below: Sequence[Shape]) -> Shape:
 
 
 def filled_in(tables: Any) -> Any:
-    """Node tables, where one without input reads the node before it, and the first one x."""
+    """Node tables, where one without input reads the node before it, and the first one x.
+
+    One that is tied to another is what that one is, where it does not say otherwise.
+    """
     if not isinstance(tables, list | tuple):
         return tables
     filled, before = [], INPUT
+    by_name: dict[object, dict[str, Any]] = {}
     for table in tables:
         if isinstance(table, dict):
+            leader = by_name.get(_hashable(table.get("tie")), {})
+            own = {"name", "input", "inputs", "tie"}
+            table = {k: v for k, v in leader.items() if k not in own} | table
             if not table.keys() & {"input", "inputs"}:
                 table = {**table, "input": before}
             before = table.get("name", before)
+            by_name[_hashable(table.get("name"))] = table
         filled.append(table)
     return filled
 
 
-def check_nodes(nodes: Sequence[NodeSpec]) -> None:
-    """ConfigError, naming the node, unless each reads what stands before it, and is read."""
-    places = {INPUT: -1}
-    for place, node in enumerate(nodes):
-        if node.name == INPUT:
-            raise ConfigError("a node is called x, which is the network's input: rename it")
-        if node.name in places:
-            raise ConfigError(f"two nodes are called {node.name}: rename one")
-        places[node.name] = place
-    reads = {node.name: node.inputs for node in nodes}
-    for place, node in enumerate(nodes):
-        for name in node.inputs:
-            if name not in places:
-                hint = closest(name, places)
-                raise ConfigError(f"node {node.name} reads {name}, and no node has that name{hint}")
-            if places[name] >= place:
-                raise ConfigError(_too_early(node.name, name, reads))
-    used = {name for node in nodes for name in node.inputs}
-    for node in nodes[:-1]:
-        if node.name not in used:
-            raise ConfigError(
-                f"no node reads {node.name}, and it is not the last, which is the output: leave "
-                "it out, or read it"
-            )
-
-
-def _too_early(node: str, read: str, reads: dict[str, tuple[str, ...]]) -> str:
-    """What is wrong where a node reads one that is not before it."""
-    if node == read:
-        return f"node {node} reads itself: a graph has no circles"
-    above, found = [read], {read}
-    while above:
-        fresh = {name for name in reads.get(above.pop(), ()) if name not in found}
-        found |= fresh
-        above += fresh
-    if node in found:
-        return f"node {node} reads {read}, which reads {node} in turn: a graph has no circles"
-    return (
-        f"node {node} reads {read}, which comes after it: nodes stand in the order in which they "
-        "are computed"
-    )
-
-
-def build_nodes(nodes: Sequence[NodeSpec], in_shape: Shape) -> tuple[Layer, ...]:
-    """The chain of the graph; ConfigError naming the node that does not fit.
-
-    Images reach the first node that reads them as a vector, if it is a layer of vectors.
-    """
-    first = next(node.layer for node in nodes if INPUT in node.inputs)
-    flat = isinstance(first, Spec) and first.reads_vectors
-    shape = (prod(in_shape),) if flat else in_shape
-    shapes: dict[str, Shape] = {INPUT: shape}
-    places: dict[str, int] = {INPUT: 0}
-    graph: list[Node] = []
-    for node in nodes:
-        try:
-            layer = node.build([shapes[name] for name in node.inputs])
-        except ConfigError as error:
-            raise ConfigError(f"node {node.name} ({node.layer.type}): {error}") from None
-        graph.append(Node(layer, tuple(places[name] for name in node.inputs)))
-        shapes[node.name], places[node.name] = layer.out_shape, len(graph)
-    return compile_graph(shape, graph)
+def _hashable(name: object) -> object:
+    return name if isinstance(name, str) else None

@@ -10,8 +10,9 @@ from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import Loss
 from bioplaus.network.network import Network
+from bioplaus.network.toml_graph import build_nodes, check_nodes
 from bioplaus.network.toml_layers import LayerSpec, build_layers
-from bioplaus.network.toml_nodes import NodeSpec, build_nodes, check_nodes, filled_in
+from bioplaus.network.toml_nodes import NodeSpec, filled_in
 from bioplaus.tasks.variations import vary_layers
 
 
@@ -45,14 +46,15 @@ class NetworkSpec(BaseModel):
 
         classes: None for as many as the last layer has units.
         """
+        leaders: tuple[int, ...] = ()
         if self.nodes is not None:
-            layers = build_nodes(self.nodes, in_shape)
+            layers, leaders = build_nodes(self.nodes, in_shape)
         else:
             assert self.layers is not None
             layers = build_layers(self.layers, in_shape, self.steps)
         if classes is None:
             classes = layers[-1].out_shape[0]
-        return Network(layers, loss, classes, Init(self.init, self.gain))
+        return Network(layers, loss, classes, Init(self.init, self.gain), leaders=leaders)
 
     def varied(self, depth: int | None, width: int | None, activation: str | None) -> NetworkSpec:
         """Another depth, width or activation, where one is given; ConfigError."""
