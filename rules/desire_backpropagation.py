@@ -59,6 +59,7 @@ class DesireBackpropagation(LayeredRule[DesireConfig]):
     Config = DesireConfig
     in_time = True
     needs = "classes"
+    stackable = frozenset({"hidden_threshold", "output_threshold"})
     citation = Citation(
         authors="Gerlinghoff, Luo, Goh and Wong",
         title="Desire backpropagation: a lightweight training algorithm for multi-layer spiking "

@@ -28,6 +28,7 @@ from bioplaus.learning.rule import RuleConfig
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
+from bioplaus.testing.failures import Skip
 from bioplaus.testing.plausibility import (
     VISIBLE,
     judge_derivative,
@@ -78,7 +79,10 @@ def test_what_is_declared_is_what_shows(name: str, options: Options, seed: int) 
     rule = get_rule(name, **options)
     if rule.relaxes or not isinstance(rule, LayeredRule):
         pytest.skip("relaxing activity: declared only")
-    at = setting(rule, wide_network(rule), seed)
+    try:
+        at = setting(rule, wide_network(rule), seed)
+    except Skip as reason:
+        pytest.skip(str(reason))
     declared = rule.plausibility
     judge_transport(declared.weight_transport, weight_transport(rule, at, Stream(seed)))
     judge_derivative(declared.needs_derivative, derivative_use(rule, at))
