@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bioplaus.axes.axis import Axis, AxisConfig, Reading, Trained
 from bioplaus.axes.sparse_attacks import greedy, margins, sparse_rs
+from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -81,6 +82,11 @@ class Robustness(Axis[RobustnessConfig]):
     name = "robustness"
     Config = RobustnessConfig
     version = 1
+
+    def supports(self, experiment: Experiment) -> str | None:
+        if "classes" not in experiment.task.gives:
+            return "attacks are on classes, and this task has none"
+        return super().supports(experiment)
 
     def measure(self, trained: Trained, report: Callable[[float], None]) -> Mapping[str, Reading]:
         config = self.config

@@ -17,6 +17,7 @@ from bioplaus.axes.verification import Remeasuring
 from bioplaus.benchmark.verify_tuning import plan_of, verify_tuning
 from bioplaus.errors import BioplausError, RecordError
 from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.metric import metric_of
 from bioplaus.records.reading import read_item
 from bioplaus.records.schema import FailureRecord, Measurement, Record, Tuning
 from bioplaus.records.store import Store
@@ -147,7 +148,8 @@ def _records(
         return
     for (path, record), outcome in zip(group, outcomes, strict=True):
         again = outcome.again
-        accuracy = again.test_accuracy
+        metric = metric_of(again.configuration)
+        score = metric.score(again)
         yield Rerun(
             path,
             root_of(path, record),
@@ -155,7 +157,7 @@ def _records(
             _result(outcome),
             outcome.reasons,
             group_of(again),
-            "" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %",
+            "" if score is None else f"test {metric.words} {metric.text(score)}",
             {name: again.provenance.get(name) for name in _MACHINE},
         )
 

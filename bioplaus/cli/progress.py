@@ -23,6 +23,7 @@ from bioplaus.benchmark.estimate import in_words
 from bioplaus.benchmark.steps import JobStep, Work
 from bioplaus.cli.words import count
 from bioplaus.experiments.experiment import Experiment
+from bioplaus.records.metric import ACCURACY, metric_of
 from bioplaus.records.schema import Record, Trial
 from bioplaus.system.secrets import redacted
 from bioplaus.training.progress import Progress as Where
@@ -106,9 +107,18 @@ def _result(result: Any) -> str:
     if result and all(isinstance(item, Record) for item in result):
         diverged = sum(r.status == "diverged" for r in result)
         lost = f", {diverged} diverged" if diverged else ""
-        test = _percent(r.test_accuracy for r in result)
-        return f"{count(len(result), 'seed')}, test {test}{lost}"
+        return f"{count(len(result), 'seed')}, test {_test(result)}{lost}"
     return "done"
+
+
+def _test(records: Sequence[Record]) -> str:
+    """The mean of what their task is judged by."""
+    metric = metric_of(records[0].configuration)
+    known = [v for r in records if (v := metric.score(r)) is not None]
+    if not known:
+        return "unknown"
+    words = "" if metric == ACCURACY else f"{metric.words} "
+    return words + metric.text(sum(known) / len(known), 1)
 
 
 def _percent(accuracies: Iterable[float | None]) -> str:

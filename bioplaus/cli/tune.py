@@ -123,10 +123,13 @@ def _run(entry: Entry, store: Store, storage: str | None, asked: Workers) -> Tun
 
 
 def _show(tuning: Tuning, entry: Entry, task: str | None, plugins: tuple[str, ...]) -> None:
+    from bioplaus.records.metric import metric_of
+
+    metric = metric_of(tuning.configuration)
     for trial in tuning.trials:
         settings = " ".join(f"{k}={v}" for k, v in trial.settings.items()) or "defaults"
         accuracy = trial.validation_accuracy
-        score = trial.reason if accuracy is None else f"{100 * accuracy:.2f} %"
+        score = trial.reason if accuracy is None else metric.text(accuracy)
         note = "" if trial.status == "complete" else f" ({trial.status})"
         mark = "  <- chosen" if trial.settings == tuning.chosen else ""
         click.echo(f"{trial.number:3}  {score}{note}  {settings}{mark}")

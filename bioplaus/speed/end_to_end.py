@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bioplaus.errors import UnsupportedError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.network.network import Network
+from bioplaus.speed.measure import refuse_without_classes
 from bioplaus.speed.plain_torch import eager_step, sequential
 from bioplaus.system.device import suitable_threads
 from bioplaus.tasks.dataset import Split
@@ -70,6 +71,7 @@ def measure_runs(
 
     On the task's own data and for its number of epochs, of which there must be more than two.
     """
+    refuse_without_classes(experiment)
     if experiment.task.epochs <= _FIRST:
         raise UnsupportedError(
             f"a run of more than {_FIRST} epochs is needed: --set task.epochs=20"

@@ -92,8 +92,9 @@ def measure(
 ) -> list[Row]:
     """Time one experiment's steps at each number of replicas; `seconds` is one block's length.
 
-    `watch` is told in a few words what is being done.
+    `watch` is told in a few words what is being done. UnsupportedError without classes.
     """
+    refuse_without_classes(experiment)
     use_precision(experiment.precision, execution.device)
     train = _synthetic(experiment, execution.device)
     product = experiment.task.batch_size * experiment.network.widest_product()
@@ -178,6 +179,15 @@ class _Loop(ABC):
     def median(self) -> float:
         """Seconds of a step."""
         return statistics.median(self._blocks)
+
+
+def refuse_without_classes(experiment: Experiment) -> None:
+    """UnsupportedError for a task whose targets the plain loop beside it does not make."""
+    if "classes" not in experiment.task.gives:
+        raise UnsupportedError(
+            f"{experiment.task.name} has no classes, which is what the plain torch loop learns "
+            "that speed is compared with; choose another task with --task"
+        )
 
 
 class _Eager(_Loop):
