@@ -4,10 +4,15 @@ The layers form stages: one with weights and those without that follow it, which
 its pre-activation, so that Phi = sum_k s_k . P_k(W_k s_{k-1} + b_k) with a stage's pooling
 P_k, and s_k is held after it. Layers without weights at the start act on the input. Every
 stage has a state, but for a linear readout at the top.
+
+With backward weights B_k there is no such Phi, but two: s_k . P(W_k s_{k-1} + b_k), whose
+slope at s_k is what goes up, and s_k . P(B_k s_{k-1}), whose slope at s_{k-1} is what comes
+down. Each pools where its own weights say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -103,6 +108,19 @@ class Circuit:
         """What the network answers, (N, n_L)."""
         return self.ascend(states)[1]
 
+    def backward(self, stage: Stage, drive: Drive) -> tuple[Params, Drive]:
+        """The weights that states come down through, and the drive that these make."""
+        weights, own = (self.net.at(p, stage.weighted) for p in (self.params, self.feedback))
+        if own["weight"] is weights["weight"]:
+            return weights, drive
+        # no bias: a channel's is one number in all of a window, and does not choose in it
+        biases = {name: torch.zeros_like(t) for name, t in own.items() if name != "weight"}
+        own, residuals = {"weight": own["weight"], **biases}, dict(drive.residuals)
+        h = drive.input
+        for l in range(stage.weighted, stage.layers.stop):
+            h, residuals[l] = self.net.layers[l].forward(own if l == stage.weighted else {}, h)
+        return own, Drive(drive.input, h, residuals)
+
     def unpool(self, stage: Stage, drive: Drive, s: Tensor) -> Tensor:
         """s, at the end of a stage, carried to the pre-activation of its weights."""
         for l in reversed(range(stage.weighted + 1, stage.layers.stop)):
@@ -123,8 +141,9 @@ class Circuit:
                 goals.append(self.net.layers[l].activation(total))
                 push = states[k]
             if push is not None and k > 0:
-                post, weights = self.unpool(stage, drive, push), self.net.at(self.feedback, l)
-                push = self.net.layers[l].adjoint(weights, drive.residuals[l], post)
+                weights, down = self.backward(stage, drive)
+                post = self.unpool(stage, down, push)
+                push = self.net.layers[l].adjoint(weights, down.residuals[l], post)
         return goals[::-1]
 
     def relax(self, states: States, steps: int, nudge: Nudge | None = None) -> States:
@@ -139,36 +158,58 @@ class Circuit:
         return states
 
     def residual(self, states: States) -> Tensor:
-        """The largest distance of a state from where it goes next without a nudge."""
-        pairs = zip(self.goals(states), states, strict=True)
-        return torch.stack([(goal - s).abs().amax() for goal, s in pairs]).amax()
+        """How far the free phase stopped from rest: 0 there, some 1 where states go on as far.
+
+        ||s - s'|| / max(||s||, ||s'||) over all states and the batch, s' being where they go
+        next without a nudge.
+        """
+        goals = self.goals(states)
+        apart = [goal - s for goal, s in zip(goals, states, strict=True)]
+        here, there, distance = (
+            torch.stack([v.square().sum() for v in vs]).sum().sqrt()
+            for vs in (states, goals, apart)
+        )
+        return distance / torch.maximum(here, there).clamp_min(torch.finfo(here.dtype).tiny)
 
     def contrast(self, plus: Phase, minus: Phase) -> Params:
         """-(dF+ - dF-) / (beta+ - beta-), F = Phi - beta C: the gradients of all parameters."""
-        ends = self._energy_grads(plus), self._energy_grads(minus)
-        scale = 1 / (plus.nudge.beta - minus.nudge.beta)
-        return {name: scale * (ends[1][name] - ends[0][name]) for name in ends[0]}
+        return _contrast(plus, minus, self._energy_grads)
 
-    def contrast_each_way(self, plus: Phase, minus: Phase) -> tuple[Params, Params]:
+    def contrast_back(self, plus: Phase, minus: Phase) -> Params:
+        """As `contrast`, of the primitive that comes down: the gradients of B_k, k > 1."""
+        return _contrast(plus, minus, lambda phase: self._backward_grads(phase.states))
+
+    def contrast_each_way(self, free: States, plus: Phase, minus: Phase) -> tuple[Params, Params]:
         """The weights' gradients in a vector field, for W_k and for B_k stored like it.
 
-        -<(s_k^+ - s_k^-) m_{k-1}^T> / (beta+ - beta-) and, with m = (s+ + s-) / 2,
-        -<m_k (s_{k-1}^+ - s_{k-1}^-)^T> / (beta+ - beta-); they sum to `contrast`.
+        With pooling left out, -<(s_k^+ - s_k^-) s_{k-1}^{*T}> / (beta+ - beta-) and
+        -<s_k^* (s_{k-1}^+ - s_{k-1}^-)^T> / (beta+ - beta-): what one end of a synapse
+        does differently, times the other end as it was free.
         """
-        up: Params = {}
-        down: Params = {}
-        scale = 1 / (plus.nudge.beta - minus.nudge.beta)
-        ends = [(phase.states, self.ascend(phase.states)[0]) for phase in (plus, minus)]
-        for k, stage in enumerate(relaxing_stages(self.net)):
-            name, l = f"{stage.weighted + 1}.weight", stage.weighted
-            layer, p = self.net.layers[l], self.net.at(self.params, l)
-            post = [self.unpool(stage, drives[k], states[k]) for states, drives in ends]
-            pre = [drives[k].input for _, drives in ends]
-            _, mean = layer.forward(p, (pre[0] + pre[1]) / 2)
-            _, change = layer.forward(p, pre[0] - pre[1])
-            up[name] = -scale * layer.weight_grad(mean, post[0] - post[1])["weight"]
-            down[name] = -scale * layer.weight_grad(change, (post[0] + post[1]) / 2)["weight"]
-        return up, down
+        drives, _ = self.ascend(free)
+
+        def going_up(phase: Phase) -> Params:
+            parts = zip(relaxing_stages(self.net), drives, phase.states, strict=False)
+            grads: Params = {}
+            for stage, drive, s in parts:
+                grads |= self._weight_grad(stage, drive, self.unpool(stage, drive, s))
+            return grads
+
+        up = _contrast(plus, minus, going_up)
+        return up, _contrast(plus, minus, lambda phase: self._backward_grads(phase.states, free))
+
+    def _backward_grads(self, below: States, above: States | None = None) -> Params:
+        """d<s_k . P(B_k s_{k-1})> / dB_k, k > 1; s_k may be of another phase than s_{k-1}."""
+        grads: Params = {}
+        drives, tops = self.ascend(below)[0], above or below
+        for stage, drive, s in list(zip(relaxing_stages(self.net), drives, tops, strict=False))[1:]:
+            _, down = self.backward(stage, drive)
+            grads |= self._weight_grad(stage, down, self.unpool(stage, down, s))
+        return grads
+
+    def _weight_grad(self, stage: Stage, drive: Drive, post: Tensor) -> Params:
+        part = self.net.layers[stage.weighted].weight_grad(drive.residuals[stage.weighted], post)
+        return self.net.join([{"weight": part["weight"]}], first=stage.weighted)
 
     def _energy_grads(self, phase: Phase) -> Params:
         """d(Phi - beta C) / d theta, averaged over the batch, at the end of a phase."""
@@ -180,3 +221,8 @@ class Circuit:
             part = self.net.layers[l].weight_grad(drive.residuals[l], post)
             grads |= self.net.join([part], first=l)
         return grads
+
+
+def _contrast(plus: Phase, minus: Phase, slope: Callable[[Phase], Params]) -> Params:
+    ends, scale = (slope(plus), slope(minus)), 1 / (plus.nudge.beta - minus.nudge.beta)
+    return {name: scale * (ends[1][name] - ends[0][name]) for name in ends[0]}

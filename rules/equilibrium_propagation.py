@@ -13,8 +13,9 @@ published cross-entropy version: C = loss(W_o s + b_o, y), s the state below it,
 W_o, b_o get dC at the nudged states. Pooling belongs to the primitive, as published:
 Phi has s_l . Pool(W_l s_{l-1} + b_l), and sigma comes after it.
 
-The vector-field version has backward weights B_l in place of W_l^T in the dynamics. The
-nudge still crosses a readout through W_o, which is part of the cost.
+The vector-field version has backward weights B_l in place of W_l^T in the dynamics; where
+there is pooling it routes by B_l on the way down. The nudge still crosses a readout
+through W_o, which is part of the cost.
 """
 
 from __future__ import annotations
@@ -68,9 +69,14 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
 
     Defaults are those of the authors' MNIST check (784-512-10, squared error). A network
     predicts by its free equilibrium, not by a forward pass.
+
+    The updates mean what they say where `residual` is small. In the task digits-equilibrium,
+    the authors' activation and initial weights, it stays below 1e-3 over 50 epochs.
     """
 
     name = "equilibrium-propagation"
+    version = 2
+    relaxes = True
     Config = EquilibriumPropagationConfig
     citation = Citation(
         authors="Laborieux, Ernoult, Scellier, Bengio, Grollier and Querlioz",
@@ -171,10 +177,15 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
         free = circuit.relax(circuit.rest(), self.config.free_steps)
         plus, minus = (self._phase(circuit, free, beta, batch.y) for beta in self._betas(noise))
         grads = circuit.contrast(plus, minus)
-        backward = grads
+        backward: Params = {}
         if self.config.feedback == "own":
-            forward, backward = circuit.contrast_each_way(plus, minus)
+            forward, backward = circuit.contrast_each_way(free, plus, minus)
             grads = grads | forward
+        elif self.config.feedback == "common":
+            # the same but for pooling, which the two choose differently: their mean
+            backward = circuit.contrast_back(plus, minus)
+            backward = {name: (g + grads[name]) / 2 for name, g in backward.items()}
+            grads = grads | backward
         return Update(
             grads=grads,
             penalty={},

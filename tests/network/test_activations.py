@@ -28,6 +28,7 @@ TORCH: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu(2)": lambda a: F.leaky_relu(a, 2.0),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "steep_sigmoid": lambda a: 1 / (1 + torch.exp(-4 * (a - 0.5))),
     "hard_sigmoid": lambda a: torch.clamp(a / 2, 0, 1),
 }
 every_activation = pytest.mark.parametrize("text", TORCH)
@@ -87,7 +88,12 @@ def test_inverse_undoes_the_activation(text: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "outside"), [("tanh", [-1.5, -1.0, 1.0, 1.5]), ("sigmoid", [-0.5, 0.0, 1.0, 1.5])]
+    ("text", "outside"),
+    [
+        ("tanh", [-1.5, -1.0, 1.0, 1.5]),
+        ("sigmoid", [-0.5, 0.0, 1.0, 1.5]),
+        ("steep_sigmoid", [-0.5, 0.0, 1.0, 1.5]),
+    ],
 )
 def test_inverse_is_not_finite_outside_the_range(text: str, outside: list[float]) -> None:
     assert not parse_activation(text).inverse(torch.tensor(outside)).isfinite().any()
