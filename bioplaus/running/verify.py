@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,7 @@ def train_again(
     if lacking := [r.seed for r in records if r.seed not in group]:
         raise RecordError(f"seed {lacking[0]} is not among those that it says trained together")
     origin = record.provenance
-    device = resolve_device(str(origin.get("device_type", "cpu")))
+    device = _device(origin)
     steps, measured = (_compile(origin.get(n)) for n in ("execution", "measurements"))
     execution = Execution(device, steps or "off", len(group), measured=measured)
     before = torch.get_num_threads()
@@ -276,6 +276,14 @@ def accuracy_tolerance(accuracy: float, examples: int) -> float:
     """So many standard errors of a difference of two such accuracies, at least two examples."""
     spread = math.sqrt(2 * accuracy * (1 - accuracy) / examples)
     return max(STANDARD_ERRORS * spread, 2 / examples)
+
+
+def _device(origin: Mapping[str, Any]) -> torch.device:
+    """The record's kind of device, or where there is none here, the one that there is."""
+    try:
+        return resolve_device(str(origin.get("device_type", "cpu")))
+    except ConfigError:
+        return resolve_device("auto")
 
 
 def _compile(how: object) -> Compile | None:

@@ -45,6 +45,16 @@ def test_a_record_reproduces_to_the_last_bit(trained: Path) -> None:
     assert verdict.again.curves == record.curves and verdict.again.key == record.key
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_record_of_a_device_that_is_not_here_is_run_on_the_one_that_is(trained: Path) -> None:
+    """What a GPU made anyone can verify, within the tolerance and not to the last bit."""
+    record = read_record(one_of(trained))
+    origin = {**record.provenance, "device_type": "cuda", "device": "NVIDIA H100"}
+    verdict = verify(record.model_copy(update={"provenance": origin}))
+    assert verdict.reproduces and not verdict.exact
+    assert "device_type was cuda, is cpu" in verdict.reasons
+
+
 @pytest.mark.parametrize("measured", ["on", "off"])
 def test_evaluations_run_as_the_record_says_that_they_did(
     tmp_path: Path, measured: Compile
