@@ -17,7 +17,8 @@ computed. No derivative of a spike stands in it; a unit that is silent does not 
 
 The text of the paper was not at hand: equations and defaults are those of its authors' code, to
 which an independent implementation was compared, spike by spike. Its dropout, of whole units and
-their desires, is not here, and neither is its other rule for convolutions.
+their desires, is not here, and neither is its other rule for convolutions. It applies updates by
+plain SGD, one example at a time, over hundreds of epochs; in tens of epochs Adam gets further.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from pydantic import Field
 from torch import Tensor
 
 from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
-from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.rule import RuleConfig
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
@@ -79,11 +79,6 @@ class DesireBackpropagation(LayeredRule[DesireConfig]):
     @property
     def search_space(self) -> SearchSpace:
         return {"optimizer.lr": LEARNING_RATE, "hidden_threshold": Around(1.0)}
-
-    @property
-    def optimizer(self) -> OptimizerSpec:
-        """The code's own, at a rate for batch means and tens of epochs."""
-        return OptimizerSpec(name="sgd", lr=1e-3)
 
     @property
     def plausibility(self) -> Plausibility:

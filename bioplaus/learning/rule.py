@@ -13,7 +13,7 @@ iterations. Then vmap, tracing, CUDA graphs and compilation all work.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -277,6 +277,15 @@ class LearningRule(ABC, Generic[C]):
     ) -> State:
         """Work on the host every `refresh_every` steps, outside vmap, one network at a time."""
         return state
+
+    def refresh_all(
+        self, net: Network, params: Params, state: State, batch: Batch, streams: Sequence[Stream]
+    ) -> State | None:
+        """`refresh` for all replicas at once: everything stacked, and a stream for each.
+
+        None, the default, for one after the other. A replica gets what `refresh` would give it.
+        """
+        return None
 
     def objective(self, net: Network, params: Params, batch: Batch) -> Tensor | None:
         """The scalar this rule descends, where that is not the task's loss."""

@@ -113,6 +113,11 @@ class Stream:
         digest = hashlib.sha256(text.encode()).digest()
         return torch.tensor([int.from_bytes(digest[i : i + 4], "big") for i in (0, 4)])
 
+    def generator(self) -> torch.Generator:
+        """torch's own generator on the CPU, started by the key: for millions of numbers at once."""
+        high, low = self.key.tolist()
+        return torch.Generator().manual_seed((high & 0x7FFFFFFF) << 32 | low)
+
     def uniform(self, shape: Shape) -> Tensor:
         """Uniform on (0, 1)."""
         return random_uniform(self.key, 0, shape)

@@ -85,16 +85,24 @@ class Replicas:
             self._aux_optimizer.scale_rates(factor)
 
     def refresh(self, batch: Batch, number: int) -> None:
-        """The rule's work on the host before step `number`, one replica after the other."""
+        """The rule's work on the host before step `number`."""
+        streams = [Stream(seed).at("refresh", number) for seed in self._seeds]
+        if all(rule is self._rules[0] for rule in self._rules):
+            rule, given = self._rules[0], State(self.aux, self.memory)
+            together = rule.refresh_all(self._net, self.params, given, batch, streams)
+            if together is not None:
+                _copy(together.aux, self.aux)
+                self._remember(together.memory)
+                return
         states = [
             rule.refresh(
                 self._net,
                 unstack(self.params, i),
                 State(unstack(self.aux, i), unstack(self.memory, i)),
                 Batch(batch.x[i], batch.y[i]),
-                Stream(seed).at("refresh", number),
+                stream,
             )
-            for i, (rule, seed) in enumerate(zip(self._rules, self._seeds, strict=True))
+            for i, (rule, stream) in enumerate(zip(self._rules, streams, strict=True))
         ]
         _copy(stack([s.aux for s in states]), self.aux)
         self._remember(stack([s.memory for s in states]))

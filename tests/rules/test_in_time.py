@@ -29,6 +29,7 @@ from bioplaus.network.toml_layers import (
 from bioplaus.network.toml_neuron import NeuronSpec
 from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.training.operation_count import Operations, count
 from tests.helpers.networks import autograd_grads, every_seed, get_rule, rel, run_rule, worst
 from tests.helpers.spiking import (
     SURROGATES,
@@ -251,3 +252,24 @@ def test_feedback_rules_have_the_top_layers_gradient_and_none_to_spare(
     drawn = get_rule(rule).init_state(net, params, Stream(seed))
     kept = {**drawn.aux, **drawn.memory}
     assert "2.weight" not in kept and "1.feedback" not in kept
+
+
+def cost(steps: int) -> Operations:
+    """Of an update by backprop on a network of so many steps, traced."""
+    net = spiking_network((20, 30, 4), Neuron(0.8), steps)
+    params, batch = lively_params(net, 0), image_batch(net, 16, 0)
+    rule = get_rule("backprop")
+
+    def grads(*tensors: Tensor) -> list[Tensor]:
+        given = dict(zip(params, tensors, strict=True))
+        return list(rule.update(net, given, State({}, {}), batch, {}).grads.values())
+
+    graph = make_fx(grads)(*params.values())
+    graph.graph.eliminate_dead_code()
+    return count(graph)
+
+
+def test_an_update_has_as_many_operations_whatever_the_time_and_holds_in_proportion() -> None:
+    few, many = cost(10), cost(40)
+    assert few.operations == many.operations < 60
+    assert 3.5 < many.peak_bytes / few.peak_bytes <= 4
