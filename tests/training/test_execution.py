@@ -26,6 +26,7 @@ from bioplaus.plugins import registry
 from bioplaus.records.store import Store
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import prepare
+from bioplaus.testing.networks import make_spiking
 from bioplaus.training import memory
 from bioplaus.training.budget import Budget, budget
 from bioplaus.training.execution import Execution
@@ -38,6 +39,7 @@ NETWORKS = [
     make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
     make_network((7, 6, 5, 4), "sigmoid", "mse"),
+    make_spiking(),
 ]
 BATCH = 5
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5}
