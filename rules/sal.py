@@ -53,7 +53,7 @@ class Sal(LayeredRule[SalConfig]):
         identifier="arXiv:2503.02642",
         equations="those of its code, unibe-cns/sal-code",
     )
-    stackable = frozenset({"feedback_gain"})
+    stackable = frozenset({"feedback_gain", "phase_rate"})
 
     @property
     def refresh_every(self) -> int:  # type: ignore[override]

@@ -126,11 +126,16 @@ def batched_update(
 ) -> Callable[[Params, State, Batch, Params], Update]:
     """`rule.update` over stacked parameters, state, batches and noise.
 
+    Of the noise, what layers want (`Network.uniform_shapes`) stands beside the parameters; without
+    it they do as in a prediction.
+
     options: those in which the replicas differ, (R,) each, in the place of the rule's.
     """
 
     def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
-        update = _with(rule, options).update(net, params, state, batch, noise)
+        drawn = {name: noise[name] for name in net.uniform_shapes(1) if name in noise}
+        own = {name: t for name, t in noise.items() if name not in drawn}
+        update = _with(rule, options).update(net, params | drawn, state, batch, own)
         _check(rule, params, state, update)
         return update
 

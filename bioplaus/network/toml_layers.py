@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from bioplaus.errors import ConfigError, closest
 from bioplaus.network.activations import parse_activation
 from bioplaus.network.conv import Conv2d
+from bioplaus.network.dropout import Dropout
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
@@ -97,6 +98,16 @@ class FlattenSpec(Spec):
         return Flatten(below)
 
 
+class DropoutSpec(Spec):
+    """Units that are silent at random in training; in a network in time at each step anew."""
+
+    type: Literal["dropout"] = "dropout"
+    rate: float = Field(0.5, ge=0, lt=1, description="chance to be silent")
+
+    def build(self, below: Shape) -> Layer:
+        return Dropout(below, self.rate)
+
+
 class ResidualSpec(Spec):
     """Layers with a copy of their input carried past them and added to what they give."""
 
@@ -119,7 +130,7 @@ class ResidualSpec(Spec):
 
 KINDS = (
     "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual",
-    "encode", "readout",
+    "dropout", "encode", "readout",
 )  # fmt: skip
 
 
@@ -141,6 +152,7 @@ LayerSpec = Annotated[
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec
+        | DropoutSpec
         | ResidualSpec
         | EncodeSpec
         | ReadoutSpec,

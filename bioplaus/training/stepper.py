@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bioplaus.learning.batching import NoiseSource, Replica, Rule, differing_options
-from bioplaus.learning.rule import Batch, State
+from bioplaus.learning.rule import Batch, NoiseSpec, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.tasks.dataset import Split
@@ -63,7 +63,9 @@ class Stepper:
         size = budget.batch_size
         self._schedule, self._epochs = budget.schedule, budget.epochs
         self._steps_per_epoch = len(train) // size
-        self.noise = NoiseSource(rule.noise(net, budget.lesson.rows(size)), seeds, dtype, device)
+        rows = budget.lesson.rows(size)
+        layers = {n: NoiseSpec(s, "uniform") for n, s in net.uniform_shapes(rows).items()}
+        self.noise = NoiseSource({**rule.noise(net, rows), **layers}, seeds, dtype, device)
         self._drawn = NoiseSource(budget.lesson.noise(size), seeds, dtype, device, "views")
         self._drawn_once = NoiseSource(budget.lesson.noise(size), [0], dtype, device, "probe views")
         self._of_steps = Decision(compile, budget.epochs * self._steps_per_epoch)

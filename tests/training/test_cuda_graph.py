@@ -9,6 +9,7 @@ from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.plugins import registry
 from bioplaus.tasks.dataset import Split
+from bioplaus.testing.networks import make_spiking
 from bioplaus.training.budget import Budget
 from bioplaus.training.cuda_graph import Captured
 from bioplaus.training.stepper import Compile, Stepper
@@ -20,6 +21,7 @@ NETWORKS = [
     make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
     make_network((7, 6, 5, 4), "sigmoid", "mse"),
+    make_spiking(),
 ]
 
 

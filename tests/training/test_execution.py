@@ -22,25 +22,24 @@ from bioplaus.experiments.experiment import plan
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.network.network import Network
-from bioplaus.network.neuron import Neuron
 from bioplaus.plugins import registry
 from bioplaus.records.store import Store
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import prepare
+from bioplaus.testing.networks import make_spiking
 from bioplaus.training import memory
 from bioplaus.training.budget import Budget, budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import evenly
 from bioplaus.training.stepper import Compile, Stepper
 from tests.helpers.networks import make_network, random_batch
-from tests.helpers.spiking import spiking_network
 
 CPU = torch.device("cpu")
 NETWORKS = [
     make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
     make_network((7, 6, 5, 4), "sigmoid", "mse"),
-    spiking_network((7, 9, 6, 4), Neuron(0.75), 6, bias=False),
+    make_spiking(),
 ]
 BATCH = 5
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5}
