@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -10,7 +13,7 @@ from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import NoiseSpec, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
 from bioplaus.learning.sweep import adjoint_transport, backward_sweep
-from bioplaus.network.layer import Params
+from bioplaus.network.layer import LayerTrace, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
@@ -19,7 +22,7 @@ from .published import akrout
 
 
 class WeightMirrorConfig(LearnedFeedbackConfig):
-    """Defaults are those of the authors' code, but for the decay and the centring.
+    """Defaults are those of the authors' code, but for the decay, the centring and the point.
 
     Its mirror rate of 0.01 is for a sum over 128 patterns, hence 1.28 for their mean. It
     also mirrors for one epoch before the first step; here B starts random.
@@ -37,6 +40,12 @@ class WeightMirrorConfig(LearnedFeedbackConfig):
         description="lambda_B; the authors' code has none, and B grows without bound. "
         "mirror_rate * mirror_noise^2 / 3 makes it settle at (f' W)^T",
     )
+    mirror_at: Literal["zero", "bias"] = Field(
+        "zero",
+        description="where noise finds the units: zero, without their biases, where it moves a "
+        "relu as well as a sigmoid; bias, as in the authors' code, where a relu whose bias is "
+        "further below 0 than noise reaches stays silent, and its feedback decays to 0",
+    )
     centre: bool = Field(
         True, description="subtract the response's batch mean, which carries noise, no signal"
     )
@@ -46,15 +55,18 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
     """Weight mirror: e_{l-1} = B_l (D_l e_l), where B_l learns W_l^T from noise in a mirror mode.
 
     At every step each layer by itself (its noise goes no further) answers to zero-mean
-    noise xi of variance s^2 at its input, z = f(W_l xi + b_l), and
+    noise xi of variance s^2 at its input, z = f(W_l xi), and
 
-        B_l <- (1 - lambda_B) B_l + eta_B <xi z^T>,   <xi z^T> ~ s^2 W_l^T diag(f'(b_l))
+        B_l <- (1 - lambda_B) B_l + eta_B <xi z^T>,   <xi z^T> ~ s^2 f'(0) W_l^T
 
-    where <> is the mean over the noise patterns and, for a convolution, its positions.
-    The step's errors come down through B_l as it was before.
+    where <> is the mean over the noise patterns and, for a convolution, its positions; a
+    relu's slope counts 1/2. With mirror_at=bias, z = f(W_l xi + b_l), and f'(b_l) is of each
+    unit its own. The step's errors come down through B_l as it was before. The metric
+    `silent_units` is the share of units that no pattern moved, in the worst layer.
     """
 
     name = "weight-mirror"
+    version = 2
     mixes_examples = True
     shares_weights = True
     Config = WeightMirrorConfig
@@ -98,25 +110,41 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
         return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.memory))
 
+    def shared(self, fwd: ForwardPass) -> dict[int, LayerTrace]:
+        """Each layer's answer to its noise, by its number from 0."""
+        net, held = fwd.net, fwd.state.memory
+        mirrored = (l for l in range(1, net.depth) if net.at(held, l) and net.leader(l) == l)
+        return {l: self._answer(fwd, l) for l in mirrored}
+
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
-        return feedback_alignment(fwd.params, fwd.state.memory)
+        silent = [
+            (step.output == step.output[:1]).all(0).to(step.output.dtype).mean()
+            for step in fwd.shared.values()
+        ]
+        return feedback_alignment(fwd.params, fwd.state.memory) | (
+            {"silent_units": torch.stack(silent).amax()} if silent else {}
+        )
 
     def next_memory(self, fwd: ForwardPass) -> Params:
         parts = (self._mirrored(fwd, l) for l in range(1, fwd.net.depth))
         return fwd.net.join(parts, first=1)
 
+    def _answer(self, fwd: ForwardPass, l: int) -> LayerTrace:
+        xi = self.config.mirror_noise * (2 * fwd.noise[str(l + 1)] - 1)
+        p = fwd.net.at(fwd.params, l)
+        if self.config.mirror_at == "zero" and "bias" in p:
+            p = p | {"bias": torch.zeros_like(p["bias"])}
+        return fwd.net.layers[l].trace(p, xi)
+
     def _mirrored(self, fwd: ForwardPass, l: int) -> Params:
         """Layer l's B after one batch of noise, shaped like W; {} for a layer without weights."""
-        before = fwd.net.at(fwd.state.memory, l)
-        if not before or fwd.net.leader(l) != l:
+        if l not in fwd.shared:
             return {}
-        xi = self.config.mirror_noise * (2 * fwd.noise[str(l + 1)] - 1)
-        step = fwd.net.step(fwd.params, l, xi)
+        layer, step = fwd.net.layers[l], fwd.shared[l]
         z = step.output - step.output.mean(0) if self.config.centre else step.output
-        weight = before["weight"]
-        layer = fwd.net.layers[l]
-        positions = layer.multiply_adds() // weight.numel()
+        before = fwd.net.at(fwd.state.memory, l)["weight"]
+        positions = layer.multiply_adds() // before.numel()
         signal = layer.weight_grad(step.residuals, z)["weight"] / positions
         return {
-            "weight": (1 - self.config.mirror_decay) * weight + self.config.mirror_rate * signal
+            "weight": (1 - self.config.mirror_decay) * before + self.config.mirror_rate * signal
         }

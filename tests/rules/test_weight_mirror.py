@@ -79,7 +79,7 @@ def test_t_wm_2_a_sigmoid_layer_is_mirrored_times_its_slope(
         half = whitened(seed, l, 40, n, s)
         return torch.cat([half, -half])
 
-    found = mirrored(net, params, antithetic, centre=centre, mirror_rate=1.0)
+    found = mirrored(net, params, antithetic, centre=centre, mirror_rate=1.0, mirror_at="bias")
     for name, w in upper_weights(params).items():
         response = torch.sigmoid(params[name.replace("weight", "bias")])
         slope = response * (1 - response)
@@ -90,7 +90,8 @@ def test_t_wm_2_a_sigmoid_layer_is_mirrored_times_its_slope(
 def test_the_mirror_decays_and_serves_from_the_next_step_on(seed: int) -> None:
     net = make_network((9, 12, 7, 4), "tanh", "cross_entropy")
     params, batch = random_params(net, seed), random_batch(net, 8, seed)
-    rule = get_rule("weight-mirror", mirror_decay=0.25, mirror_rate=2.0, mirror_batch=16)
+    options = {"mirror_decay": 0.25, "mirror_rate": 2.0, "mirror_batch": 16, "mirror_at": "bias"}
+    rule = get_rule("weight-mirror", **options)
     state = rule.init_state(net, params, Stream(seed))
     noise = noise_for(rule, net, batch, seed)
     update = rule.update(net, params, state, batch, noise)
