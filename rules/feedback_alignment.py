@@ -37,11 +37,15 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
 
     @property
     def search_space(self) -> SearchSpace:
-        """The scale of fixed feedback sets every layer's learning rate below the last."""
+        """The scale of fixed feedback sets every layer's learning rate below the last, in SGD."""
         return {
             "optimizer.lr": LEARNING_RATE,
             "feedback_gain": Around(0.5),
         }
+
+    @property
+    def scales(self) -> frozenset[str]:
+        return frozenset({"feedback_gain"})
 
     @property
     def plausibility(self) -> Plausibility:

@@ -101,6 +101,11 @@ class PredictiveCoding(LayeredRule[PredictiveCodingConfig]):
         }
 
     @property
+    def scales(self) -> frozenset[str]:
+        """With fixed predictions each layer's update is backprop's times a number."""
+        return frozenset({"step_size"} if self.config.fixed_prediction else ())
+
+    @property
     def plausibility(self) -> Plausibility:
         frozen = self.config.fixed_prediction
         return Plausibility(

@@ -81,7 +81,7 @@ class TuningPlan:
         found = {}
         rule = self.default.rule
         with blaming(f"the rule {self.rule!r} cannot say its `search_space`", rule):
-            dimensions = dict(rule.search_space)
+            dimensions = dict(rule.search_space_under(self.default.optimizer))
         for name, dimension in dimensions.items():
             value = _current(self.default, name)
             if name in self.settings or value is None:

@@ -21,6 +21,7 @@ _CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
 }
 _FUSED = {"adam", "adamw", "sgd"}
+_DIVIDES = {"adam", "adamw", "rmsprop"}
 
 
 class OptimizerSpec(BaseModel):
@@ -46,6 +47,11 @@ class OptimizerSpec(BaseModel):
         if wrong:
             raise ValueError(f"{self.name} has no setting {', '.join(wrong)}")
         return self
+
+    @property
+    def cancels_scale(self) -> bool:
+        """Whether its steps stay the same where all of a tensor's gradients are twice as large."""
+        return self.name in _DIVIDES
 
     def settings(self) -> dict[str, Any]:
         """What is set, by torch's names."""

@@ -215,6 +215,21 @@ class LearningRule(ABC, Generic[C]):
         """
         return {"optimizer.lr": LEARNING_RATE}
 
+    @property
+    def scales(self) -> frozenset[str]:
+        """Options, as configured, that only multiply the gradient of each parameter by a number.
+
+        An optimizer that divides by the gradients' size cancels them.
+        """
+        return frozenset()
+
+    def search_space_under(self, optimizer: OptimizerSpec) -> SearchSpace:
+        """`search_space` without what that optimizer cancels."""
+        space = self.search_space
+        if not optimizer.cancels_scale:
+            return space
+        return {name: dimension for name, dimension in space.items() if name not in self.scales}
+
     def supports(self, net: Network) -> str | None:
         """None where this rule can train the network, else the reason why it cannot.
 
