@@ -112,7 +112,8 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
 
     def shared(self, fwd: ForwardPass) -> dict[int, LayerTrace]:
         """Each layer's answer to its noise, by its number from 0."""
-        mirrored = (l for l in range(1, fwd.net.depth) if fwd.net.at(fwd.state.memory, l))
+        net, held = fwd.net, fwd.state.memory
+        mirrored = (l for l in range(1, net.depth) if net.at(held, l) and net.leader(l) == l)
         return {l: self._answer(fwd, l) for l in mirrored}
 
     def metrics(self, fwd: ForwardPass, deltas: list[Tensor]) -> dict[str, Tensor]:
@@ -137,7 +138,7 @@ class WeightMirror(LayeredRule[WeightMirrorConfig]):
 
     def _mirrored(self, fwd: ForwardPass, l: int) -> Params:
         """Layer l's B after one batch of noise, shaped like W; {} for a layer without weights."""
-        if l not in fwd.shared or fwd.net.leader(l) != l:
+        if l not in fwd.shared:
             return {}
         layer, step = fwd.net.layers[l], fwd.shared[l]
         z = step.output - step.output.mean(0) if self.config.centre else step.output

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
@@ -23,9 +23,12 @@ from bioplaus.errors import ConfigError, PluginError, UnknownNameError, validati
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
-from bioplaus.network.layer import Params, Shape
+from bioplaus.learning.update import Batch as Batch
+from bioplaus.learning.update import NoiseSpec as NoiseSpec
+from bioplaus.learning.update import State as State
+from bioplaus.learning.update import Update as Update
+from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.network.shapes import Below, Targets
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.blame import blaming
 
@@ -40,51 +43,6 @@ AuxOptimizer = OptimizerSpec | Literal["same"] | None
 
 
 Need = Literal["error", "targets", "classes", "views", "examples"]
-
-
-class Batch(NamedTuple):
-    """One minibatch: x (N, *in_shape) and float targets y (N, C), one-hot for classes."""
-
-    x: Below
-    y: Targets
-
-
-class State(NamedTuple):
-    """What a rule keeps between steps. Tensors only: vmap refuses anything else."""
-
-    aux: Params
-    """Auxiliary parameters learned through `aux_grads` and an optimizer of their own."""
-    memory: Params
-    """Everything else: fixed feedback weights, averages, approximate inverses."""
-
-
-class Update(NamedTuple):
-    """What one step of a rule returns."""
-
-    grads: Params
-    """The rule's stand-in for the loss gradient of every parameter, in gradient sign."""
-    penalty: Params
-    """Gradient of the rule's own regulariser, {} if none; left out of alignment probes."""
-    aux_grads: Params
-    """Gradients of `state.aux`, the same names."""
-    memory: Params
-    """The next `state.memory`, the same names, shapes and dtypes."""
-    metrics: dict[str, Tensor]
-    """Scalars, averaged over an epoch; always "loss"."""
-
-    @property
-    def total(self) -> Params:
-        """What the optimizer descends: `grads`, and `penalty` where there is one."""
-        penalty = self.penalty
-        return {n: g + penalty[n] if n in penalty else g for n, g in self.grads.items()}
-
-
-class NoiseSpec(NamedTuple):
-    """Random numbers that a rule wants at each step, drawn afresh by the harness."""
-
-    shape: Shape
-    kind: Literal["normal", "uniform"] = "normal"
-    """Standard normal, or uniform on (0, 1)."""
 
 
 class RuleConfig(BaseModel):

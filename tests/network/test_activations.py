@@ -13,6 +13,7 @@ from bioplaus.errors import ConfigError, UnknownNameError
 from bioplaus.network.activations import (
     ACTIVATIONS,
     Activation,
+    HardSigmoid,
     Identity,
     LeakyRelu,
     Tanh,
@@ -154,3 +155,13 @@ def test_unknown_activation_is_named(text: str) -> None:
 def test_bad_activation_text_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         parse_activation(text)
+
+
+def test_hard_sigmoid_is_half_its_input_between_its_bounds() -> None:
+    f = parse_activation("hard_sigmoid")
+    a = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    assert f(a).tolist() == [0, 0, 0.25, 0.5, 1, 1]
+    (slope,) = torch.autograd.grad(f(a).sum(), a)
+    assert f.slope_at(a).tolist() == slope.tolist() == [0, 0, 0.5, 0.5, 0, 0]
+    assert f.bounded and f.zero_at_zero and not f.invertible
+    assert isinstance(f, HardSigmoid) and not Identity().bounded

@@ -62,7 +62,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Sequential], tuple[int, ...]]] = {
     "convolutional": (convolutional, (2, 4, 5)),
     "residual": (residual, (2, 4, 5)),
 }
-ALLOWED = {"backprop", "feedback-alignment", "sign-symmetry", "kolen-pollack", "weight-mirror"}
+ALLOWED = {
+    "backprop", "feedback-alignment", "sign-symmetry", "kolen-pollack", "weight-mirror", "sal",
+}  # fmt: skip
 
 
 def made(name: str) -> tuple[nn.Sequential, Tensor, Tensor]:

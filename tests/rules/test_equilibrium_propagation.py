@@ -20,7 +20,6 @@ from bioplaus.learning.batching import (
     unstack,
 )
 from bioplaus.learning.rule import Batch, State, Update
-from bioplaus.network.activations import HardSigmoid, Identity, parse_activation
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -289,13 +288,3 @@ def test_equilibrium_propagation_refuses_what_may_not_settle() -> None:
     assert "relu" in (rule.supports(make_network((4, 4, 4), "relu", "cross_entropy")) or "")
     assert "no layer" in (rule.supports(make_network((4, 4), loss="cross_entropy")) or "")
     assert rule.supports(make_network((4, 4, 4), "tanh", "cross_entropy")) is None
-
-
-def test_hard_sigmoid_is_half_its_input_between_its_bounds() -> None:
-    f = parse_activation("hard_sigmoid")
-    a = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
-    assert f(a).tolist() == [0, 0, 0.25, 0.5, 1, 1]
-    (slope,) = torch.autograd.grad(f(a).sum(), a)
-    assert f.slope_at(a).tolist() == slope.tolist() == [0, 0, 0.5, 0.5, 0, 0]
-    assert f.bounded and f.zero_at_zero and not f.invertible
-    assert isinstance(f, HardSigmoid) and not Identity().bounded

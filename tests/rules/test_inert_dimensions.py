@@ -10,6 +10,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import State
 from bioplaus.learning.search_space import Around
 from bioplaus.network.layer import Params
+from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
 from bioplaus.testing.cases import Case
 from bioplaus.testing.networks import NETWORKS
@@ -29,7 +30,10 @@ def ends(rule: Rule, option: str) -> tuple[Params, Params]:
     def update(u: float) -> Params:
         options: dict[str, object] = {option: span.at(u)}
         case = Case(type(rule), name, net, options)
-        found = case.update(case.inputs(0))
+        params, state, batch, noise = case.inputs(0)
+        if case.rule.refresh_every:
+            state = case.rule.refresh(net, params, state, batch, Stream(0))
+        found = case.update((params, state, batch, noise))
         memory = {f"memory {n}": t for n, t in found.memory.items()}
         return found.total | {f"aux {n}": t for n, t in found.aux_grads.items()} | memory
 
