@@ -106,7 +106,15 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
         return self.base.aux_optimizer
 
     def supports(self, net: Network) -> str | None:
-        return super().supports(net) or self.base.supports(net)
+        if reason := super().supports(net) or self.base.supports(net):
+            return reason
+        for l, layer in enumerate(net.layers, start=1):
+            if not layer.linear and layer.multiply_adds() > 0:
+                return (
+                    f"layer {l} leaves products of weights and activity out, so that its inputs "
+                    "are no rows that its weights multiply"
+                )
+        return None
 
     def amplification(self, net: Network) -> float:
         return self.base.amplification(net)

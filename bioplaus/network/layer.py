@@ -97,6 +97,8 @@ class Layer(ABC):
     """An example's output depends on the others of its batch."""
     branches: ClassVar[bool] = False
     """Part of a graph: it carries values past others, or combines them."""
+    linear: ClassVar[bool] = True
+    """Its weights, if any, multiply all that it reads; `design` says how."""
     in_time: ClassVar[bool] = False
     """What it reads or gives are trains, (N, T, ...)."""
     activation: Activation

@@ -62,6 +62,11 @@ class AtEachStep(Layer):
         return self.inner.mixes_examples
 
     @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """As the inner layer."""
+        return self.inner.linear
+
+    @property
     def in_shape(self) -> Shape:
         return (self.steps, *self.inner.in_shape)
 

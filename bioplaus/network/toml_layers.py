@@ -18,6 +18,7 @@ from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.network.residual import copied, joined
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec, layers_in_time
+from bioplaus.network.truncation import Truncate, TruncatedDense
 
 
 class DenseSpec(ActiveSpec):
@@ -25,10 +26,19 @@ class DenseSpec(ActiveSpec):
 
     type: Literal["dense"] = "dense"
     units: int = Field(gt=0, le=MOST)
+    truncate: int | None = Field(
+        None,
+        gt=0,
+        le=MOST,
+        description="each unit leaves out so many largest and smallest products",
+    )
     reads_vectors: ClassVar[bool] = True
 
     def build(self, below: Shape) -> Layer:
-        return Dense(_width(self.type, below), self.units, self.function, self.bias)
+        width = _width(self.type, below)
+        if self.truncate is not None:
+            return TruncatedDense(width, self.units, self.truncate, self.function, self.bias)
+        return Dense(width, self.units, self.function, self.bias)
 
 
 class TowerSpec(ActiveSpec):
@@ -89,6 +99,17 @@ class AvgPool2dSpec(Spec):
         return AvgPool2d(below, self.kernel, self.stride)
 
 
+class TruncateSpec(Spec):
+    """The k largest and the k smallest values of its input at 0."""
+
+    type: Literal["truncate"] = "truncate"
+    k: int = Field(gt=0, le=MOST)
+    window: bool = Field(False, description="each value has a weight of its own, 1 at the start")
+
+    def build(self, below: Shape) -> Layer:
+        return Truncate(below, self.k, self.window)
+
+
 class FlattenSpec(Spec):
     """Images as vectors."""
 
@@ -129,8 +150,8 @@ class ResidualSpec(Spec):
 
 
 KINDS = (
-    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "residual",
-    "dropout", "encode", "readout",
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "truncate",
+    "residual", "dropout", "encode", "readout",
 )  # fmt: skip
 
 
@@ -153,6 +174,7 @@ LayerSpec = Annotated[
         | AvgPool2dSpec
         | FlattenSpec
         | DropoutSpec
+        | TruncateSpec
         | ResidualSpec
         | EncodeSpec
         | ReadoutSpec,
@@ -201,6 +223,9 @@ def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape
 
 
 def _first(specs: tuple[LayerSpec, ...]) -> LayerSpec:
+    """The first layer that is not indifferent to the shape of what it reads."""
+    if isinstance(specs[0], TruncateSpec) and len(specs) > 1:
+        return _first(specs[1:])
     return _first(specs[0].layers) if isinstance(specs[0], ResidualSpec) else specs[0]
 
 

@@ -28,6 +28,7 @@ from bioplaus.network.toml_layers import (
     FlattenSpec,
     MaxPool2dSpec,
     TowerSpec,
+    TruncateSpec,
     with_type,
 )
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
@@ -108,7 +109,7 @@ class ActivationSpec(_Combining):
 
 
 _KINDS = (
-    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten",
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "truncate",
     "add", "multiply", "concat", "slice", "activation",
 )  # fmt: skip
 
@@ -127,6 +128,7 @@ _NodeLayer = Annotated[
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec
+        | TruncateSpec
         | AddSpec
         | MultiplySpec
         | ConcatSpec

@@ -87,6 +87,11 @@ class Wire(Layer):
         return self.inner.mixes_examples
 
     @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """As the inner layer."""
+        return self.inner.linear
+
+    @property
     def activation(self) -> Activation:  # type: ignore[override]
         """The inner layer's, beside the identity."""
         inner = self.inner.activation
