@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from bioplaus.tasks.dataset import Dataset, Split, SplitName
@@ -34,12 +38,25 @@ class Digits(Dataset):
 
     def load(self, split: SplitName) -> Split:
         """x: uint8 in 0..16, (N, 1, 8, 8); y: int64, (N,)."""
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped,unused-ignore]
+        rows = torch.from_numpy(_rows())
+        x = rows[:, :-1].to(torch.uint8).reshape(-1, *self.shape)
+        return Split(x, rows[:, -1].to(torch.int64))[torch.tensor(split_indices(split))]
 
-        data = load_digits()
-        x = torch.from_numpy(data.images).to(torch.uint8).reshape(-1, *self.shape)
-        y = torch.from_numpy(data.target).to(torch.int64)
-        return Split(x, y)[torch.tensor(split_indices(split))]
+
+@cache
+def _rows() -> np.ndarray:
+    """scikit-learn's 1,797 rows of 64 pixels and a class: read from its file, for importing the
+    package takes longer than training; by the package where the file is not at its place."""
+    spec = find_spec("sklearn")
+    path = (
+        Path(spec.origin or "").with_name("datasets") / "data" / "digits.csv.gz" if spec else None
+    )
+    if path is not None and path.is_file():
+        return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped,unused-ignore]
+
+    data = load_digits()
+    return np.column_stack([data.data, data.target])
 
 
 def split_indices(split: SplitName) -> list[int]:
