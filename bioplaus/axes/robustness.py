@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bioplaus.axes.axis import Axis, AxisConfig, Reading, Trained
 from bioplaus.axes.sparse_attacks import greedy, margins, sparse_rs
+from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -82,6 +83,9 @@ class Robustness(Axis[RobustnessConfig]):
     Config = RobustnessConfig
     version = 1
 
+    def supports(self, experiment: Experiment) -> str | None:
+        return None if "classes" in experiment.task.gives else "there are no classes to keep right"
+
     def measure(self, trained: Trained, report: Callable[[float], None]) -> Mapping[str, Reading]:
         config = self.config
         low, high = data_range(trained.data.train.x)
@@ -125,7 +129,7 @@ class Robustness(Axis[RobustnessConfig]):
         if not curves:
             return {}
         words = {
-            "robust": "answered right under both attacks",
+            "robust": "answered right under every attack made",
             "greedy": "answered right under the greedy attack",
             "sparse_rs": "answered right under the random search",
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.tasks.door import load_dataset
+from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
 
@@ -20,13 +21,14 @@ class Budget:
     optimizer: OptimizerSpec
     aux_optimizer: OptimizerSpec | None
     lesson: Lesson = CLASSES
+    pruning: Pruning | None = None
 
 
 def budget(experiment: Experiment) -> Budget:
     """The experiment's, for a trainer."""
     task = experiment.task
     own, auxiliary = experiment.optimizer, experiment.aux_optimizer
-    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task))
+    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task), task.pruning)
 
 
 def lesson(task: Task) -> Lesson:
