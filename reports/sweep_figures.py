@@ -36,7 +36,7 @@ def _figure(sweep: Sweep, number: int, styles: Styles) -> Figure:
                 said += f" ({metric.shown(low)} to {metric.shown(high)})"
             chart.mark(value, k * mean, style, said, 3.6)
         chart.group(rule, start)
-    title = f"{sweep.task}: {metric.words} over {words}"
+    title = f"{sweep.title}: {metric.words} over {words}"
     return Figure(
         f"sweep-{number}", title,
         "Means over seeds with their 95 % intervals; each rule was tuned anew at each place, where "

@@ -44,7 +44,7 @@ def sweep_verdict(sweep: Sweep, profiles: Mapping[str, Profile]) -> str:
     if never:
         be = "is" if len(never) == 1 else "are"
         parts.append(f"{listed(never)} {be} nowhere separated from it")
-    start = f"On {sweep.task}, with {first:g} to {last:g} {WORDS[sweep.field]}"
+    start = f"On {sweep.title}, with {first:g} to {last:g} {WORDS[sweep.field]}"
     text = "; ".join(parts)
     return f"{start}, {text}." if above else f"{start}, nothing beats {REFERENCE}; {text}."
 

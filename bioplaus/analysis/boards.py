@@ -25,7 +25,7 @@ from bioplaus.records.keys import digest
 from bioplaus.records.metric import Metric
 from bioplaus.records.schema import ResultSet, TuningBudget
 
-SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise")
+SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise", "pruning.sparsity")
 """Numbers of a task that suites sweep: boards that they alone tell apart stand in their order."""
 
 
@@ -161,9 +161,16 @@ def _order(board: Board) -> tuple[Any, ...]:
 
 
 def _swept(board: Board) -> tuple[float, ...]:
-    content = board.cells[0].configuration.get("task")
-    values = (content.get(name) if isinstance(content, dict) else None for name in SWEPT)
-    return tuple(v if isinstance(v, int | float) else -1.0 for v in values)
+    values = (swept_value(board.cells[0].configuration.get("task"), name) for name in SWEPT)
+    return tuple(-1.0 if v is None else v for v in values)
+
+
+def swept_value(content: object, name: str) -> float | None:
+    """The number that a task's content has under a name, "pruning.sparsity" in its table."""
+    for part in name.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    number = isinstance(content, int | float) and not isinstance(content, bool)
+    return content if number else None  # type: ignore[return-value]
 
 
 def _epochs(board: Board) -> float:

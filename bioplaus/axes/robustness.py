@@ -131,7 +131,7 @@ class Robustness(Axis[RobustnessConfig]):
         if not curves:
             return {}
         words = {
-            "robust": "answered right under both attacks",
+            "robust": "answered right under every attack made",
             "greedy": "answered right under the greedy attack",
             "sparse_rs": "answered right under the random search",
         }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bioplaus import suites
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
@@ -80,6 +82,11 @@ def _seeds(value: object) -> object:
     return value
 
 
+def _set(field: str, value: object) -> dict[str, object]:
+    """What one value of a crossed field sets."""
+    return dict(value) if isinstance(value, Mapping) else {field: value}
+
+
 class Suite(_Data):
     """A benchmark: rules x tasks x seeds; copy a built-in file to make your own."""
 
@@ -100,16 +107,28 @@ class Suite(_Data):
         {}, max_length=1, description="one field of the tasks, and the values that it takes"
     )
 
+    cross: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {},
+        description="fields of the tasks, every value of each with every value of the others; a "
+        "value that is a table sets several fields at once",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Suite:
+        if self.sweep and self.cross:
+            raise ValueError("a suite has a [sweep] or a [cross], which may sweep one field too")
+        return self
+
     def variants(self) -> list[tuple[TaskEntry, dict[str, object]]]:
-        """Every task with the fields that the suite changes: epochs, its own, the swept one's."""
+        """Every task with the fields that the suite changes: epochs, its own, the swept ones'."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        fields = (self.cross or self.sweep).items()
         swept: list[dict[str, object]] = [
-            {field: value} for field, values in self.sweep.items() for value in values
+            {name: value for part in chosen for name, value in part.items()}
+            for chosen in product(*([_set(f, v) for v in values] for f, values in fields))
         ]
         return [
-            (entry, {**epochs, **entry.set, **values})
-            for entry in self.tasks
-            for values in swept or [{}]
+            (entry, {**epochs, **entry.set, **values}) for entry in self.tasks for values in swept
         ]
 
     def rule_entries(self) -> list[RuleEntry]:

@@ -23,6 +23,7 @@ from bioplaus.records.schema import SCHEMA
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import PRECISIONS
 from bioplaus.system.shell import bioplaus
+from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task, TrainingData, read_task
 
 _A = TypeVar("_A")
@@ -253,8 +254,12 @@ def _differences(
     if now is None or default is None:
         return {}
     defaults = default.model_dump(mode="json")
-    return {
-        prefix + name: value
-        for name, value in now.model_dump(mode="json").items()
-        if value != defaults[name]
-    }
+    found: dict[str, object] = {}
+    for name, value in now.model_dump(mode="json").items():
+        table = getattr(now, name)
+        if value != defaults[name] and isinstance(table, Pruning):
+            parts = table.model_dump(mode="json", exclude_defaults=True)
+            found |= {f"{prefix}{name}.{part}": inner for part, inner in parts.items()}
+        elif value != defaults[name]:
+            found[prefix + name] = value
+    return found

@@ -55,6 +55,8 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
     result = Settings(rules={name: {} for name in options})
     for setting, value in settings.items():
         section, dot, option = setting.rpartition(".")
+        if setting.startswith("task."):  # of a table in it, too: task.pruning.sparsity
+            section, dot, option = setting.partition(".")
         if not dot:
             for rule, known in options.items():
                 if option not in known:

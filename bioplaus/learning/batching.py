@@ -66,14 +66,20 @@ def cast(params: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device)
 
 
 def initial(
-    rule: Rule, net: Network, seed: int, dtype: torch.dtype, device: torch.device
+    rule: Rule,
+    net: Network,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    changed: Callable[[Params, int], Params] = lambda params, seed: params,
 ) -> tuple[Params, State]:
     """Seed's parameters and rule state: drawn in float64 on the CPU, then cast.
 
-    The parameters depend on the seed and the network alone, not on the rule.
+    The parameters depend on the seed and the network alone, not on the rule. changed: what
+    becomes of them before the rule sees them.
     """
     stream = Stream(seed)
-    params = net.init(stream.at("parameters"))
+    params = changed(net.init(stream.at("parameters")), seed)
     state = rule.init_state(net, params, stream.at("state"))
     moved = State(cast(state.aux, dtype, device), cast(state.memory, dtype, device))
     return cast(params, dtype, device), moved
@@ -85,10 +91,11 @@ def stacked_initial(
     seeds: Sequence[int],
     dtype: torch.dtype,
     device: torch.device,
+    changed: Callable[[Params, int], Params] = lambda params, seed: params,
 ) -> tuple[Params, State]:
     """`initial` for all seeds, stacked; of one rule, or of one for each."""
     each = [rules] * len(seeds) if isinstance(rules, LearningRule) else rules
-    drawn = (initial(r, net, s, dtype, device) for r, s in zip(each, seeds, strict=True))
+    drawn = (initial(r, net, s, dtype, device, changed) for r, s in zip(each, seeds, strict=True))
     params, states = zip(*drawn, strict=True)
     state = State(stack([s.aux for s in states]), stack([s.memory for s in states]))
     return stack(params), state

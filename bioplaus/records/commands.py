@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,13 +34,20 @@ def run_again(records: Sequence[Record]) -> str:
     settings = {
         prefix + name: value
         for prefix, section in _SECTIONS.items()
-        for name, value in sorted(_mapping(content.get(section)).items())
+        for name, value in sorted(_settings(_mapping(content.get(section))))
         if prefix + name in named and value is not None
     }
     words += set_words(settings)
     if content.get("precision") not in (None, "fp32"):
         words += ["--precision", str(content["precision"])]
     return bioplaus("run", "--rule", first.rule, *words)
+
+
+def _settings(section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a section sets: its values, and those within its tables ("pruning.sparsity")."""
+    for name, value in section.items():
+        yield name, value
+        yield from ((f"{name}.{part}", inner) for part, inner in _mapping(value).items())
 
 
 def task_word(name: str, command: object) -> str:

@@ -218,8 +218,13 @@ def labelled(name: str, content: Mapping[str, Any]) -> object:
     """What a configuration has under a label's name; None for nothing."""
     if name in ("epochs", "precision"):
         return content.get(name)
-    section, _, option = name.rpartition(".")
-    return _mapping(content.get(_SECTIONS.get(section, ""))).get(option)
+    # of the task, a part of a table too: task.pruning.sparsity
+    of_task = name.startswith("task.")
+    section, _, option = name.partition(".") if of_task else name.rpartition(".")
+    found: Any = content.get(_SECTIONS.get(section, ""))
+    for part in option.split(".") if of_task else [option]:
+        found = _mapping(found).get(part)
+    return found
 
 
 def _of_tuning(tuning: Tuning) -> Iterator[str]:

@@ -36,6 +36,7 @@ class Need:
                 "augment",
                 "normalise",
                 "schedule",
+                "pruning",
             )
         )
         return cls(task.model_copy(update=other | {"optimizer": None, "network": None}), test)

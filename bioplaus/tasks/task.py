@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, Self, TypeVar
@@ -33,6 +34,7 @@ from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
+from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.variations import first_examples, with_noisy_labels
 
 
@@ -66,6 +68,7 @@ class Task(BaseModel):
         None, description="numbers in the place of classes: the data set's, for a regression"
     )
     goal: Goal | None = Field(None, description="what to learn without labels")
+    pruning: Pruning | None = Field(None, description="weights left out from the start")
     metric: Literal["r2", "loss"] | None = Field(
         None, description="what boards rank by, of a task without classes; default r2"
     )
@@ -77,12 +80,18 @@ class Task(BaseModel):
         )
 
     def updated(self, changes: dict[str, object]) -> Self:
-        """The task with some top-level fields changed, validated again."""
-        for field in changes:
+        """The task with some fields changed, validated again; "pruning.sparsity" is of a table.
+
+        A part of a table that is not there makes one, of it and of the table's defaults.
+        """
+        content = self.model_dump()
+        for name, value in changes.items():
+            field, _, part = name.partition(".")
             if field not in type(self).model_fields or field in ("name", "network"):
                 choices = type(self).model_fields.keys() - {"name", "network"}
-                raise UnknownNameError("task setting", field, choices, _instead(field))
-        return _validated(type(self), {**self.model_dump(), **changes}, f"task {self.name}")
+                raise UnknownNameError("task setting", name, choices, _instead(name))
+            content[field] = _with_part(content[field], part.split("."), value) if part else value
+        return _validated(type(self), content, f"task {self.name}")
 
     @property
     def gives(self) -> frozenset[Need]:
@@ -198,6 +207,13 @@ class Task(BaseModel):
             classes=training.classes,
             test=test,
         )
+
+
+def _with_part(table: object, path: Sequence[str], value: object) -> object:
+    """A table with one of its values, found by a path, replaced."""
+    first, *rest = path
+    known = dict(table) if isinstance(table, Mapping) else {}
+    return known | {first: _with_part(known.get(first), rest, value) if rest else value}
 
 
 def _instead(field: str) -> str:

@@ -8,6 +8,7 @@ from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.schedule import Schedule
 from bioplaus.tasks.door import load_dataset
+from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task
 from bioplaus.training.augmentation import AugmentedClasses
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
@@ -23,13 +24,16 @@ class Budget:
     aux_optimizer: OptimizerSpec | None
     lesson: Lesson = CLASSES
     schedule: Schedule | None = None
+    pruning: Pruning | None = None
 
 
 def budget(experiment: Experiment) -> Budget:
     """The experiment's, for a trainer."""
     task = experiment.task
     own, auxiliary = experiment.optimizer, experiment.aux_optimizer
-    return Budget(task.batch_size, task.epochs, own, auxiliary, lesson(task), task.schedule)
+    return Budget(
+        task.batch_size, task.epochs, own, auxiliary, lesson(task), task.schedule, task.pruning
+    )
 
 
 def lesson(task: Task) -> Lesson:

@@ -14,6 +14,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.training.budget import Budget
+from bioplaus.training.masks import Masks
 from bioplaus.training.stacked_optimizer import StackedOptimizer
 
 
@@ -40,8 +41,11 @@ class Replicas:
         """
         self._net, self._seeds = net, tuple(seeds)
         self._rules = [r.rule for r in each] or [rule] * len(self._seeds)
-        self.params, state = stacked_initial(self._rules, net, self._seeds, dtype, device)
-        self.aux, self.memory = state
+        self._masks = Masks(budget.pruning, net, self._seeds)
+        self.params, state = stacked_initial(
+            self._rules, net, self._seeds, dtype, device, self._masks.initial
+        )
+        self.aux, self.memory = self._masks.of_state(self.params, state)
         self._optimizer = StackedOptimizer(
             [r.optimizer for r in each] or [budget.optimizer], self.params.values()
         )
@@ -70,9 +74,10 @@ class Replicas:
 
     def take(self, returned: Iterator[Tensor]) -> None:
         """A step's gradients, auxiliary gradients and next memory, in the order of `given`."""
-        grads = [_graded(parameter, next(returned)) for parameter in self.params.values()]
-        aux_grads = [_graded(parameter, next(returned)) for parameter in self.aux.values()]
-        memory = {name: next(returned) for name in self.memory}
+        masks = self._masks
+        grads = [_graded(p, masks.grad(n, next(returned))) for n, p in self.params.items()]
+        aux_grads = [_graded(p, masks.aux_grad(n, next(returned))) for n, p in self.aux.items()]
+        memory = masks.remembered({name: next(returned) for name in self.memory})
         self._optimizer.step(grads)
         if self._aux_optimizer is not None:
             self._aux_optimizer.step(aux_grads)
@@ -91,8 +96,8 @@ class Replicas:
             rule, given = self._rules[0], State(self.aux, self.memory)
             together = rule.refresh_all(self._net, self.params, given, batch, streams)
             if together is not None:
-                _copy(together.aux, self.aux)
-                self._remember(together.memory)
+                _copy(self._masks.fed(together.aux), self.aux)
+                self._remember(self._masks.remembered(together.memory))
                 return
         states = [
             rule.refresh(
@@ -104,8 +109,8 @@ class Replicas:
             )
             for i, (rule, stream) in enumerate(zip(self._rules, streams, strict=True))
         ]
-        _copy(stack([s.aux for s in states]), self.aux)
-        self._remember(stack([s.memory for s in states]))
+        _copy(self._masks.fed(stack([s.aux for s in states])), self.aux)
+        self._remember(self._masks.remembered(stack([s.memory for s in states])))
 
     def _remember(self, memory: Params) -> None:
         if self._memory_stays:

@@ -1,0 +1,67 @@
+"""Networks with weights left out from the start: which ones is the seed's, not the rule's.
+
+The harness holds a pruned weight at zero: it sets it so before training, and its gradient to
+zero at every step, so that no rule need know. The last layer's weights and all biases stay.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from bioplaus.learning.rule import State
+from bioplaus.network.layer import Params
+from bioplaus.network.network import Network
+from bioplaus.numerics.random_streams import Stream
+
+
+class Pruning(BaseModel):
+    """What share of the weights is left out, and of feedback weights too or not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    sparsity: float = Field(ge=0, lt=1, description="share of each layer's weights left out")
+    kind: Literal["random"] = Field("random", description="which: the seed's, at random")
+    feedback: Literal["dense", "same"] = Field(
+        "dense", description="feedback weights: all there, or left out where the weights are"
+    )
+
+    def masks(self, net: Network, params: Params, seed: int) -> Params:
+        """Of each pruned tensor which entries stay, bool, on the CPU.
+
+        As many as the share, rounded, are left out of each layer; those of a smaller share are
+        among those of a larger one.
+        """
+        weighted = [l for l, layer in enumerate(net.layers, 1) if layer.multiply_adds() > 0]
+        found = {}
+        for l in weighted[:-1]:
+            name = f"{l}.weight"
+            tensor = params[name]
+            order = Stream(seed).at("pruning", l).permutation(tensor.numel())
+            stays = torch.ones(tensor.numel(), dtype=torch.bool)
+            stays[order[: round(self.sparsity * tensor.numel())]] = False
+            found[name] = stays.reshape(tensor.shape)
+        return found
+
+    def state_masks(self, masks: Params, state: State) -> tuple[Params, Params]:
+        """Of a rule's aux and memory what mirrors pruned weights, and is pruned with them."""
+        if self.feedback == "dense":
+            return {}, {}
+        aux, memory = (
+            {n: m for n, m in masks.items() if n in part and part[n].shape == m.shape}
+            for part in state
+        )
+        return aux, memory
+
+
+def pruned(tensors: Params, masks: Params) -> Params:
+    """The tensors with zeros where their mask says so; those without a mask as they are."""
+    return {n: kept(t, masks[n]) if n in masks else t for n, t in tensors.items()}
+
+
+def kept(tensor: Tensor, mask: Tensor) -> Tensor:
+    """Zero, not minus zero or NaN, where the mask is False."""
+    return torch.where(mask.to(tensor.device), tensor, torch.zeros_like(tensor))
