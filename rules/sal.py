@@ -132,15 +132,16 @@ def _aligned(net: Network) -> list[int]:
 def _biases(net: Network, params: Params, weights: Sequence[Tensor]) -> list[Tensor]:
     """Of the units below the first layer that learns, and of those of all that do; (S, n)."""
     first, *others = _aligned(net)
-    below = max((l for l in range(first) if net.layers[l].multiply_adds()), default=None)
     names = [f"{l + 1}.bias" for l in (first, *others)]
     tensors = [params.get(name) for name in names]
     pairs = zip(weights, tensors, strict=True)
     units = [w.new_zeros(w.shape[:2]) if b is None else b for w, b in pairs]
-    start = None if below is None else params.get(f"{below + 1}.bias")
-    dense = below is not None and type(_inner(net.layers[below])) is Dense
+    l = first - 1
+    while l > 0 and isinstance(_inner(net.layers[l]), Dropout):
+        l -= 1
+    start = params.get(f"{l + 1}.bias") if type(_inner(net.layers[l])) is Dense else None
     nothing = weights[0].new_zeros(weights[0].shape[0], weights[0].shape[2])
-    return [start if start is not None and dense else nothing, *units]
+    return [nothing if start is None else start, *units]
 
 
 def _inner(layer: Layer) -> Layer:
