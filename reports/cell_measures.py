@@ -61,6 +61,13 @@ def hidden_alignment(records: Sequence[Record]) -> float | None:
     return statistics.fmean(v if v is not None else 0.0 for v in found) if found else None
 
 
+def final_metric(cell: Cell, name: str) -> float | None:
+    """What the rule recorded under that name in the last epoch, the mean over seeds that lived."""
+    curves = [r.curves.metrics.get(name, ()) for r in cell.records if r.status != "diverged"]
+    found = [curve[-1] for curve in curves if curve and curve[-1] is not None]
+    return statistics.fmean(found) if found else None
+
+
 def final_alignment(cell: Cell) -> Band:
     """Cosine with the loss gradient after the last epoch, for each of `layers`."""
     curves = [f"cosine.{layer}" for layer in layers(cell.records)]

@@ -21,6 +21,7 @@ from .cell_measures import (
     command,
     cost,
     final_alignment,
+    final_metric,
     hidden_alignment,
     layers,
     steps_to,
@@ -42,6 +43,16 @@ from .html_tables import (
 )
 from .profiles import card_of
 
+OWN = [
+    Column("Residual", "how far from rest the activities stopped in the last epoch: 0 at rest, "
+           "about 1 where all is missing", out=("residual",)),
+    Column("Feedback", "cosine of feedback weights with the forward ones in the last epoch, in "
+           "the worst layer", out=("feedback_alignment",)),
+]  # fmt: skip
+"""What some rules record of themselves."""
+FAR = 0.1
+"""A residual above it is marked, as `bioplaus check` does."""
+
 COLUMNS = [
     Column("Rank", "the places that it may have, all rules at once with 95 %",
            out=("rank_first", "rank_last")),
@@ -52,6 +63,7 @@ COLUMNS = [
     Column("Diverged", "seeds that diverged, of all", out=("diverged", "seeds")),
     Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer; the "
            "number is over the layers below the top", out=("alignment",)),
+    *OWN,
     Column("Steps", "optimizer steps to the target on the validation split, median over seeds",
            out=("steps_median", "steps_reached")),
     Column("Time (s)", "training time of a seed: its share of the seeds that trained together",
@@ -107,9 +119,9 @@ def board_table(board: Board, index: int) -> Table:
 
 
 def unmeasured(table: Table, metric: Metric = ACCURACY) -> list[str]:
-    """Columns that the table is without, for want of a single value."""
+    """Columns that the table is without, for want of a single value; not what few rules have."""
     there = {c.name for c in table.columns}
-    names = [_named(c, metric).name for c in COLUMNS]
+    names = [_named(c, metric).name for c in COLUMNS if c not in OWN]
     return [name.partition(" (")[0].lower() for name in names if name not in there]
 
 
@@ -132,6 +144,8 @@ def _board_line(
         score(cell.estimate, bounds, board.metric),
         seeds_entry(board, cell),
         _alignment(cell),
+        _residual(cell),
+        number(final_metric(cell, "feedback_alignment")),
         _steps(board, cell),
         number(train_seconds(cell)),
         number(cost(cell, "forward_equivalents")),
@@ -228,6 +242,12 @@ def _alignment(cell: Cell) -> TableCell:
     each = ", ".join(f"{n}: {v:.2f}" for n, v in zip(layers(cell.records), values, strict=True))
     return TableCell(f"{mean:.2f}", mean, title=f"layer {printable(each)}", kind="bars",
                  data=tuple(float(f"{v:.3f}") for v in values))  # fmt: skip
+
+
+def _residual(cell: Cell) -> TableCell:
+    found = final_metric(cell, "residual")
+    entry = number(found)
+    return replace(entry, note="far from rest") if found is not None and found > FAR else entry
 
 
 def _tuned(cell: Cell) -> TableCell:

@@ -52,6 +52,7 @@ AFTER: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("resume", "vmap", "precision", "device"), ("shapes", "purity")),
     **dict.fromkeys(("independence", "trace"), ("vmap", "resume")),
     "plausibility": ("profile", "shapes", "purity"),
+    "rest": ("shapes",),
     "replicas": ("vmap", "resume", "prediction", "variants"),
     "determinism": ("vmap", "resume", "prediction", "variants", "replicas"),
     **dict.fromkeys(("direction", "cost"), ("vmap",)),

@@ -9,7 +9,7 @@ from typing import Literal
 from bioplaus.learning.batching import Rule
 from bioplaus.network.network import Network
 from bioplaus.tasks.task import Task
-from bioplaus.testing import contract, description, numbers, plausibility, training
+from bioplaus.testing import contract, description, numbers, plausibility, rest, training
 from bioplaus.testing.check import Causes, Check, scoped
 from bioplaus.testing.failures import Failure, Skip
 from bioplaus.testing.networks import NETWORKS
@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     *description.CHECKS,
     *contract.CHECKS,
     *plausibility.CHECKS,
+    *rest.CHECKS,
     *training.CHECKS,
     *numbers.CHECKS,
 )

@@ -52,3 +52,17 @@ def test_a_curve_is_of_the_seeds_that_lived() -> None:
         ResultSet([make_record(test=0.8), gone.model_copy(update={"curves": curves})])
     )
     assert measures.score_curve(board.cells[0]).mean == pytest.approx([0.8, 0.8])
+
+
+def test_a_rules_own_measure_is_the_last_epochs_of_the_seeds_that_lived() -> None:
+    def seed(number: int, last: float | None, **fields: object) -> Record:
+        made = make_record(seed=number, **fields)
+        metrics = {**made.curves.metrics, "residual": [0.9, last]}
+        return made.model_copy(
+            update={"curves": made.curves.model_copy(update={"metrics": metrics})}
+        )
+
+    records = [seed(0, 0.1), seed(1, 0.3), seed(2, None)]
+    (cell,) = boards(ResultSet(records=records))[0].cells
+    assert measures.final_metric(cell, "residual") == pytest.approx(0.2)
+    assert measures.final_metric(cell, "feedback_alignment") is None
