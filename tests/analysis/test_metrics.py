@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,32 +15,10 @@ from bioplaus.benchmark.tuning import choose
 from bioplaus.plugins import registry
 from bioplaus.records.consistency import contradictions
 from bioplaus.records.metric import ACCURACY, LOSS, R2, Metric, metric_of_task
-from bioplaus.records.schema import Record, ResultSet, TuningBudget
+from bioplaus.records.schema import ResultSet, TuningBudget
 from tests.helpers.boards import make_cell
+from tests.helpers.metrics import HIGH, LOSSES, LOW, VALUES, cell
 from tests.helpers.tunings import make_tuning
-
-VALUES = {"targets": "values", "loss": "mse"}
-LOSSES = VALUES | {"metric": "loss"}
-
-
-def cell(rule: str, content: dict[str, Any], scores: Sequence[float | None]) -> list[Record]:
-    """Records whose score is a curve among the metrics, null after a seed diverged."""
-    metric = metric_of_task(content)
-    made = make_cell(rule, [None if s is None else 0.5 for s in scores], task_content=content)
-    changed = []
-    for record, score in zip(made, scores, strict=True):
-        curves = record.curves.model_copy(update={
-            "metrics": {**record.curves.metrics, f"test_{metric.name}": [None, score],
-                        f"validation_{metric.name}": [None, score]},
-            "test_accuracy": [None, None], "validation_accuracy": [None, None],
-        })  # fmt: skip
-        changed.append(record.model_copy(
-            update={"curves": curves, "test_accuracy": None, "validation_accuracy": None}
-        ))  # fmt: skip
-    return changed
-
-
-HIGH, LOW = [0.82, 0.81, 0.83, 0.82, 0.80], [0.31, 0.30, 0.33, 0.29, -0.02]
 
 
 @pytest.mark.parametrize(("content", "best"), [(VALUES, "high"), (LOSSES, "low")])

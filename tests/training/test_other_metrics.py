@@ -13,8 +13,8 @@ from bioplaus.speed.end_to_end import measure_runs
 from bioplaus.speed.measure import measure
 from bioplaus.tasks.task import read_task
 from bioplaus.training.execution import Execution
-from tests.analysis.test_metrics import HIGH, LOSSES, VALUES, cell
 from tests.helpers.boards import make_cell
+from tests.helpers.metrics import HIGH, LOSSES, VALUES, cell
 
 TASKS = ["digits-views", "digits-reconstruction", "friedman-mlp"]
 
