@@ -134,6 +134,7 @@ def probe(on: list[Tensor], labels: list[Tensor], l2: tuple[float, ...]) -> floa
     on, labels: of the training, the validation and the test examples. l2: the strength with
     the best validation accuracy counts, the strongest of equals; penalty l2 |W|^2 / 2 per example.
     """
+    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped,unused-ignore]
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped,unused-ignore]
 
     mean, spread = on[0].mean(0), on[0].std(0)
@@ -143,7 +144,8 @@ def probe(on: list[Tensor], labels: list[Tensor], l2: tuple[float, ...]) -> floa
     for strength in sorted(l2, reverse=True):
         model = LogisticRegression(C=1 / (strength * len(answers[0])), max_iter=100)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # 100 iterations are the budget of every probe
+            # 100 iterations are the budget of every probe
+            warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(scaled[0], answers[0])
         validation = float(model.score(scaled[1], answers[1]))
         if validation > best[0]:
