@@ -22,7 +22,7 @@ from bioplaus.analysis.report import Report
 from bioplaus.analysis.sweeps import Sweep, sweeps
 from bioplaus.errors import BioplausError, printable
 from bioplaus.records.metric import ACCURACY, Metric
-from bioplaus.records.schema import ResultSet
+from bioplaus.records.schema import Record, ResultSet
 
 from .cell_measures import command
 from .downloads import curve_rows, seed_rows
@@ -105,6 +105,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "tasks": sorted({board.task for board in made}),
         "seeds": sorted({len(c.records) for b in made for c in b.entries.values()}),
         "records": len(results.records),
+        "days": _days(results.records),
         "boards": sections,
         "axes": axes,
         "overview": overview,
@@ -219,6 +220,12 @@ def _configurations(made: Sequence[Board]) -> dict[str, list[str]]:
         for board in made
         for cell in board.cells
     }
+
+
+def _days(records: Sequence[Record]) -> str:
+    """When they were made, as far as they say: `2026-11-24 to 2026-11-26`."""
+    found = sorted({str(r.provenance["date"])[:10] for r in records if "date" in r.provenance})
+    return printable(" to ".join(dict.fromkeys((found[0], found[-1]))) if found else "")
 
 
 def _own(cell: Cell) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -103,6 +104,7 @@ class SeedRecords:
         """The facts on each seed that trained together."""
         first = trainer.stepper.programs[0]
         origin = provenance(trainer.device, trainer.threads, trainer.seeds, first.how)
+        origin["date"] = datetime.now(UTC).date().isoformat()
         if measured := trainer.stepper.measurements:
             origin["measurements"] = measured[0].how
         if trainer.resumed_at:
