@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bioplaus.testing.cases import Case
 from bioplaus.testing.check import check
-from bioplaus.testing.failures import Skip, require
+from bioplaus.testing.failures import require
 
 FAR = 0.1
 """A residual above it is a warning: a tenth of the activity, or of the error, has not arrived."""
@@ -19,7 +19,7 @@ def rest(case: Case) -> str:
             "its activities relax, and no metric `residual` says how far from rest they stop",
             "record a residual, relative and without unit: 0 at rest, about 1 where all is missing",
         )
-        raise Skip("nothing relaxes")
+        return "nothing relaxes"
     found = float(metrics["residual"])
     require(
         0 <= found <= 10,
