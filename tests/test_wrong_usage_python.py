@@ -152,7 +152,7 @@ ARGUMENTS: dict[str, Usage] = {
     "half a rule": (lambda: learner(rule=Abstract), "Abstract: it lacks plausibility, update"),
     "a plugin file that is not there": (
         lambda: learner(rule="mine", plugin="nowhere.py"), r"plugin file nowhere\.py: No such"),
-    "a model's class": (lambda: bioplaus.Learner(nn.Linear), r"an nn\.Sequential, not Linear"),
+    "a model's class": (lambda: bioplaus.Learner(nn.Linear), r"an nn\.Module, not Linear"),
     "sizes that do not fit": (
         lambda: bioplaus.Learner(nn.Sequential(nn.Linear(8, 4), nn.Linear(5, 3)), "backprop"),
         r"module 1 \(Linear\): it reads 5 inputs, but the module before it gives 4"),
