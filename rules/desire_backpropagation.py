@@ -69,7 +69,6 @@ class DesireBackpropagation(LayeredRule[DesireConfig]):
         identifier="doi:10.1016/j.neucom.2023.126773",
         equations="arXiv:2211.05412; its code, desire_pytorch.py",
     )
-    stackable = frozenset({"hidden_threshold"})
     published = tuple(
         Published(
             metric=f"{data} test accuracy", value=value, note="three layers", source=_ABSTRACT

@@ -8,7 +8,7 @@ never averaged, though the rule calls itself the same version.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -107,6 +107,8 @@ class Cell:
     def absent(self) -> list[int]:
         """Seeds that trained with these, but have no record or no result here."""
         launched = {r.seed for r in self.records}
+        if self.budget is not None and self.budget.each_seed:
+            return sorted(launched - self.scores().keys() - set(self.diverged))
         for record in self.records:
             together = record.provenance.get("seeds_together")
             if isinstance(together, list):
@@ -201,7 +203,7 @@ def cells(results: ResultSet) -> list[Cell]:
 
 
 def _tuned_each(
-    tunings: Iterable[Tuning], by_cell: dict[_Key, dict[int, Record]]
+    tunings: Sequence[Tuning], by_cell: dict[_Key, dict[int, Record]]
 ) -> dict[_Key, tuple[Tuning, dict[int, Record]]]:
     """Cells of seeds that were tuned one by one; what these leave nothing of is taken out.
 
@@ -216,12 +218,15 @@ def _tuned_each(
         for key in [k for k in by_cell if k[:3] == (tuning.task, tuning.rule, tuning.cell)]:
             record = by_cell[key].get(seed)
             if record is not None:
-                common = {"budget": tuning.budget.model_dump(), **shared_part(record.configuration)}
+                # all that its search had in common with the others': what was set by hand, too
+                search = {k: v for k, v in tuning.configuration.items() if k != "study"}
+                common = {"search": search, **shared_part(record.configuration)}
                 pooled = (tuning.task, tuning.rule, digest(common), key[3])
                 found.setdefault(pooled, (tuning, {}))[1][seed] = record
                 taken[key].add(seed)
+    chosen = {(t.task, t.rule, t.cell) for t in tunings if not t.budget.each_seed}
     for key, seeds in taken.items():
-        if seeds == by_cell[key].keys():
+        if seeds == by_cell[key].keys() and key[:3] not in chosen:
             del by_cell[key]
     return found
 

@@ -69,7 +69,9 @@ def load_curves(
             "validation_accuracy": curves.validation_accuracy,
             **curves.metrics,
         }
-        frame = pandas.DataFrame({name: pandas.Series(v) for name, v in columns.items()})
+        frame = pandas.DataFrame(
+            {name: pandas.Series(v, dtype="float64") for name, v in columns.items()}
+        )
         frame.insert(0, "epoch", range(1, len(frame) + 1))
         for name, value in (
             ("seed", record.seed), ("config", record.label), ("rule", record.rule),

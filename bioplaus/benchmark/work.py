@@ -72,10 +72,10 @@ def _work(entry: Entry, place: Place, done: Done) -> Work:
         except RecordError:
             raise  # what cannot be kept need not be trained
         except BioplausError as error:
-            _fail(entry.cell(place.store, {}), entry.seeds, str(error), place, done)
+            _fail(entry.cell(place.store, {}), entry.seeds, str(error), place, done, entry.seeds)
             return
         chosen = found[0].chosen
-        _forget_failure(entry.cell(place.store, {}))
+        _forget_failure(entry.cell(place.store, {}), entry.seeds)
     yield from _train(entry.cell(place.store, chosen), entry.seeds, place, done)
 
 
@@ -175,9 +175,9 @@ def _train_claimed(cell: SeedRecords, seeds: Sequence[int], place: Place, done: 
         yield [step(group, wanted) for group, wanted in groups]
     if failed:
         reasons = dict.fromkeys(failed[seed] for seed in sorted(failed))
-        _fail(cell, sorted(failed), "; ".join(reasons), place, done)
+        _fail(cell, sorted(failed), "; ".join(reasons), place, done, seeds)
     else:
-        _forget_failure(cell)
+        _forget_failure(cell, seeds)
     if all(cell.has(s, False) for s in missing):
         remove_checkpoints(cell.folder)
 
@@ -188,10 +188,14 @@ def _failure(cell: SeedRecords) -> FailureRecord | None:
     return there if isinstance(there, FailureRecord) else None
 
 
-def _forget_failure(cell: SeedRecords) -> None:
-    """A cell that has succeeded has not failed."""
-    _failure(cell)  # what a newer bioplaus wrote is not removed
-    cell.failure_path.unlink(missing_ok=True)
+def _forget_failure(cell: SeedRecords, seeds: Sequence[int]) -> None:
+    """Seeds that have succeeded have not failed."""
+    before = _failure(cell)  # what a newer bioplaus wrote is not removed
+    rest = sorted(set(before.seeds) - set(seeds)) if before else []
+    if before is None or not rest:
+        cell.failure_path.unlink(missing_ok=True)
+    else:
+        cell.store.write(before.model_copy(update={"seeds": rest}))
 
 
 def seed_groups(
@@ -215,14 +219,24 @@ def seed_groups(
     return [*groups, *((tuple(group), frozenset(group)) for group in rest if group)]
 
 
-def _fail(cell: SeedRecords, seeds: Sequence[int], reason: str, place: Place, done: Done) -> None:
+def _fail(
+    cell: SeedRecords,
+    seeds: Sequence[int],
+    reason: str,
+    place: Place,
+    done: Done,
+    tried: Sequence[int],
+) -> None:
+    """Keep why these seeds failed, of all that were tried, beside others that did."""
     experiment = cell.experiment
+    before = _failure(cell)  # of other seeds, where each is tuned by itself
+    lost = {*seeds, *(set(before.seeds) - set(tried) if before else ())}
     failure = FailureRecord(
         cell=cell.digest,
         task=experiment.task.name,
         rule=experiment.rule.name,
         label=experiment.label,
-        seeds=list(seeds),
+        seeds=sorted(lost),
         reason=redacted(reason, place.storage),
         configuration=cell.configuration,
         provenance=provenance(torch.device(place.device), 1, seeds),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ from bioplaus.records.schema import SCHEMA
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import PRECISIONS
 from bioplaus.system.shell import bioplaus
-from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task, TrainingData, read_task
 
 _A = TypeVar("_A")
@@ -250,16 +249,29 @@ def _check_optimizer(rule: Rule, what: str, sound: bool) -> None:
 def _differences(
     now: BaseModel | None, default: BaseModel | None, prefix: str = ""
 ) -> dict[str, object]:
-    """The fields that are not at their defaults."""
+    """The fields that are not at their defaults, of tables the fields within."""
     if now is None or default is None:
         return {}
-    defaults = default.model_dump(mode="json")
     found: dict[str, object] = {}
-    for name, value in now.model_dump(mode="json").items():
-        table = getattr(now, name)
-        if value != defaults[name] and isinstance(table, Pruning):
-            parts = table.model_dump(mode="json", exclude_defaults=True)
-            found |= {f"{prefix}{name}.{part}": inner for part, inner in parts.items()}
-        elif value != defaults[name]:
-            found[prefix + name] = value
+    dumped = now.model_dump(mode="json")
+    for name in type(now).model_fields:
+        value, usual = getattr(now, name), getattr(default, name)
+        if value == usual:
+            continue
+        if not isinstance(value, BaseModel):
+            found[prefix + name] = dumped[name]
+        elif type(usual) is type(value):
+            found |= _differences(value, usual, f"{prefix}{name}.")
+        else:  # a table where there was none
+            parts = value.model_dump(mode="json", exclude_defaults=True)
+            found |= {f"{prefix}{name}.{part}": inner for part, inner in _leaves(parts)}
     return found
+
+
+def _leaves(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The values of tables within tables, under their names with dots."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", leaf) for inner, leaf in _leaves(value))
+        else:
+            yield name, value

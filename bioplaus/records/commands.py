@@ -47,7 +47,7 @@ def _settings(section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a section sets: its values, and those within its tables ("pruning.sparsity")."""
     for name, value in section.items():
         yield name, value
-        yield from ((f"{name}.{part}", inner) for part, inner in _mapping(value).items())
+        yield from ((f"{name}.{part}", inner) for part, inner in _settings(_mapping(value)))
 
 
 def task_word(name: str, command: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bioplaus.records.metric import metric_of
 from bioplaus.records.schema import Record
 
 
@@ -24,6 +25,10 @@ def to_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
             "train_seconds": r.timing.train_seconds,
             "cell": r.cell,
             "key": r.key,
+            "metric": metric.name,
+            "test_score": metric.score(r),
+            "validation_score": metric.score(r, "validation"),
         }
         for r in records
+        for metric in (metric_of(r.configuration),)
     ]

@@ -35,7 +35,10 @@ class Pruning(BaseModel):
         As many as the share, rounded, are left out of each layer; those of a smaller share are
         among those of a larger one.
         """
-        weighted = [l for l, layer in enumerate(net.layers, 1) if layer.multiply_adds() > 0]
+        weighted = [
+            l for l, layer in enumerate(net.layers, 1)
+            if layer.multiply_adds() > 0 and net.leader(l - 1) == l - 1
+        ]  # fmt: skip
         found = {}
         for l in weighted[:-1]:
             name = f"{l}.weight"

@@ -113,8 +113,8 @@ class Task(BaseModel):
             raise ConfigError(f"task {self.name}: {why}") from None
         self._check_goal(dataset)
         classes, loss = self._outputs(dataset)
-        network = spec.build(dataset.shape, loss, classes)
         try:
+            network = spec.build(dataset.shape, loss, classes)
             if self.goal is not None:
                 self.goal.check(network.depth, dataset.shape)
             if self.augment is not None:
@@ -149,7 +149,8 @@ class Task(BaseModel):
         elif (self.goal or values) and self.label_noise is not None:
             wrong = "label_noise is for classes"
         elif (self.goal or values) and self.augment is not None:
-            wrong = "augment is for classes; a goal draws its own views or masks"
+            wrong = "augment is for tasks of classes"
+            wrong += "; a goal draws its own views or masks" if self.goal else ""
         elif self.metric and (self.goal is None or self.goal.kind == "two-views") and not values:
             wrong = f"the metric {self.metric} is for tasks of numbers to learn"
         if wrong:

@@ -14,6 +14,9 @@ from bioplaus.network.layer import Params
 
 Curve = list[float | None]
 
+EVALUATED = ("test_", "validation_", "probe_")
+"""How the names of what evaluations give begin, among a record's metrics."""
+
 
 @dataclass
 class Outcome:
@@ -86,13 +89,15 @@ def note_epoch(
 
 
 def worst_of(outcomes: Sequence[Outcome], epoch: int) -> dict[str, float]:
-    """Each metric's largest value in an epoch, from 1, over the seeds that lived through it."""
+    """Each of the rule's own metrics, its largest value in an epoch, from 1, over the seeds that
+    lived through it. No mark of an evaluation is among them: rules learn nothing of a test split.
+    """
     alive = [o for o in outcomes if (o.diverged_epoch or epoch + 1) > epoch]
     worst: dict[str, float] = {}
     for outcome in alive:
         for name, curve in outcome.metrics.items():
             value = curve[epoch - 1]
-            if value is not None:
+            if value is not None and not name.startswith(EVALUATED):
                 worst[name] = max(value, worst.get(name, value))
     return worst
 

@@ -16,6 +16,7 @@ from bioplaus.plugins import registry
 from bioplaus.records.keys import digest, seed_key
 from bioplaus.records.schema import Record, ResultSet, Tuning
 from tests.helpers.boards import GOOD, WORSE, make_cell
+from tests.helpers.boards import tuned as make_tuned
 
 
 def tuned_one_by_one(rule: str, scores: Sequence[float]) -> tuple[list[Record], list[Tuning]]:
@@ -80,3 +81,43 @@ def test_its_interval_covers_what_the_whole_way_gives() -> None:
     # 95 % with a standard error of .34 % over 4,000
     assert abs(covered["each"] / 4000 - 0.95) < 0.014
     assert covered["once"] / 4000 < 0.4
+
+
+def test_what_a_suite_set_by_hand_keeps_variants_apart() -> None:
+    records, tunings = [], []
+    for value in (1, 2):
+        made, chosen = tuned_one_by_one("a", GOOD)
+        for record, tuning in zip(made, chosen, strict=True):
+            content = {**record.configuration, "options": {"x": value}}
+            cell = digest(content)
+            records.append(record.model_copy(update={
+                "configuration": content, "cell": cell, "key": seed_key(cell, record.seed)
+            }))  # fmt: skip
+            search = {**tuning.configuration, "options": {"x": value}}
+            update = {"cell": cell, "key": digest({"cell": cell}), "configuration": search}
+            tunings.append(tuning.model_copy(update=update))
+    found = cells(ResultSet(records, tunings))
+    assert [[r.configuration["options"]["x"] for r in c.records] for c in found] in (
+        [[1] * 5, [2] * 5], [[2] * 5, [1] * 5],
+    )  # fmt: skip
+
+
+def test_a_cell_that_an_ordinary_tuning_chose_too_is_kept() -> None:
+    records = make_cell("a", GOOD)
+    each = [
+        tuned_one_by_one("a", GOOD)[1][seed].model_copy(
+            update={"cell": records[0].cell, "key": digest({"seed": seed})}
+        )
+        for seed in range(5)
+    ]
+    both = cells(ResultSet(records, [*each, make_tuned(records)]))
+    assert sorted(bool(c.budget and c.budget.each_seed) for c in both) == [False, True]
+    assert all(len(c.records) == 5 for c in both)
+
+
+def test_no_seed_of_another_run_of_the_chosen_settings_is_missed() -> None:
+    records, tunings = tuned_one_by_one("a", GOOD)
+    longer = {**records[0].provenance, "seeds_together": list(range(10))}
+    records[0] = records[0].model_copy(update={"provenance": longer})
+    (cell,) = cells(ResultSet(records, tunings))
+    assert cell.absent == [] and cell.why_not_ranked == ""

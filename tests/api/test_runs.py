@@ -21,7 +21,8 @@ from bioplaus.rules.gaitprop import GaitProp
 
 COLUMNS = [
     "task", "rule", "config", "seed", "status", "test_accuracy", "validation_accuracy",
-    "train_loss", "epochs", "train_seconds", "cell", "key",
+    "train_loss", "epochs", "train_seconds", "cell", "key", "metric",
+    "test_score", "validation_score",
 ]  # fmt: skip
 PLUGIN = """
 from bioplaus.rules.backprop import Backprop

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import bioplaus
 from bioplaus import tasks
 from bioplaus.errors import ConfigError, DataError
+from bioplaus.records.commands import run_again
+from bioplaus.records.store import Store
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.task import Task, read_task
@@ -106,3 +110,13 @@ def test_values_are_checked_at_the_door(
     monkeypatch.setattr(friedman, "load", lambda self, split: Split(torch.zeros(4_000, 10), y))
     with pytest.raises(DataError, match=words):
         read_task("friedman-mlp").load_training_data()
+
+
+def test_a_changed_goal_is_a_label_that_its_record_agrees_with(tmp_path: Path) -> None:
+    """Tables of a task are told by their fields, as `--set` takes them."""
+    settings = {"task.goal.views.affine": 0.5, "task.epochs": 1, "task.train_examples": 60}
+    frame = bioplaus.run("backprop", "digits-views", 1, results=tmp_path, settings=settings)
+    assert "task.goal.views.affine=0.5" in frame["config"][0]
+    found = Store(tmp_path).read_all()
+    assert found.damaged == [] and len(found.records) == 1
+    assert "task.goal.views.affine=0.5" in run_again(found.records)
