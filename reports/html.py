@@ -99,7 +99,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     tables += [g["table"] for axis in axes for g in axis["groups"]]
     titles, swept = [printable(board.title) for board in whole.boards], sweeps(made)
     return {
-        "verdict": _verdict(found, profiles, titles, swept) if results.records else "",
+        "verdict": _verdict(found, profiles, titles, swept, made) if results.records else "",
         "reference": found.reference,
         "rules": order,
         "tasks": sorted({board.task for board in made}),
@@ -136,11 +136,18 @@ def _content(results: ResultSet) -> dict[str, Any]:
 
 
 def _verdict(
-    found: Standings, profiles: Mapping[str, Profile], titles: Sequence[str], swept: Sequence[Sweep]
+    found: Standings,
+    profiles: Mapping[str, Profile],
+    titles: Sequence[str],
+    swept: Sequence[Sweep],
+    made: Sequence[Board],
 ) -> str:
-    """Of sweeps where there are any: of their boards only one is among those of the field."""
+    """Of sweeps, of whose boards only one is among those of the field, and of what is no sweep."""
     said = [words for sweep in swept if (words := sweep_verdict(sweep, profiles))]
-    return " ".join(said) or verdict(found, profiles, titles)
+    inside = {board.title for sweep in swept for board in sweep.boards}
+    if not said or not {board.title for board in made} <= inside:
+        said.append(verdict(found, profiles, titles))
+    return " ".join(said)
 
 
 def _section(board: Board, index: int, styles: dict[str, int]) -> dict[str, Any]:

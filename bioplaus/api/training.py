@@ -56,7 +56,8 @@ def run(
     process is training there is waited for, with a line on standard error.
 
     Columns: task, rule, config, seed, status ("ok" or "diverged"), test_accuracy,
-    validation_accuracy, train_loss, epochs, train_seconds, cell, key. Accuracies are fractions.
+    validation_accuracy, train_loss, epochs, train_seconds, cell, key, metric (what the task is
+    judged by: accuracy, r2, ...), test_score, validation_score. Accuracies are fractions.
     `frame.attrs["problems"]` lists what failed without stopping the rest, and "notes" what
     ran otherwise than asked for, a step that could not be compiled say.
 

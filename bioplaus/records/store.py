@@ -119,6 +119,12 @@ class Store:
         write_atomically(path, content)
         return item
 
+    def forget_measurements(self, record: Record) -> None:
+        """Take out what was measured of the network that a record was of before."""
+        place = self.place(record)
+        for path in place.parent.glob(f"axis-*-{place.name}"):
+            path.unlink(missing_ok=True)
+
     def standing(self, path: Path) -> Item | None:
         """What a file holds that may be replaced; None where it is damaged or not there.
 

@@ -97,6 +97,8 @@ class SeedRecords:
                     found = trained.Weights.of(rule, outcome.params, outcome.state)
                     trained.save(found, self.path(outcome.seed), rule)
                 records[i] = self.store.publish(records[i], replace=replace)
+                if replace:
+                    self.store.forget_measurements(records[i])
         finally:
             kept += records
 

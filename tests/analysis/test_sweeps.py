@@ -92,3 +92,7 @@ def test_the_verdict_says_where_rules_part_from_the_reference() -> None:
         "On toy, with 2 to 8 layers with weights, up beats backprop at 2; always is behind it "
         "throughout; late is behind it at 4 and 8; even is nowhere separated from it."
     )
+    other = [record("backprop", seed, 0.8, "depth", 3, dataset="e") for seed in range(5)]
+    page = registry.load("report", "html")().render(ResultSet([*found, *other]))
+    (both,) = re.findall(r'id="verdict">(.*?)<', page)
+    assert both.startswith(verdict) and both != verdict, "other boards have theirs"
