@@ -163,6 +163,11 @@ def _reason(rule: Rule, task: Task, network: Network) -> str | None:
     """Why the rule cannot train the task's network; None where it can."""
     if rule.needs not in task.gives:
         return _NEEDED[rule.needs]
+    if task.pruning is not None and task.pruning.feedback == "same" and not rule.shares_weights:
+        return (
+            "its feedback is not shaped like the weights, name by name, so that their masks do not "
+            "fit it: set task.pruning.feedback=dense"
+        )
     with blaming(f"the rule {rule.name!r} failed in `supports`", rule):
         reason = rule.supports(network)
     if reason is not None and not isinstance(reason, str):

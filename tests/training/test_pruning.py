@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bioplaus.errors import UnsupportedError
 from bioplaus.experiments.experiment import configure, plan
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.tasks.pruning import Pruning
@@ -89,6 +90,14 @@ def test_nothing_pruned_trains_to_the_same_bits(tiny: Path, tmp_path: Path) -> N
                  settings={"task.pruning.sparsity": 0.0})  # fmt: skip
     assert [r.curves for r in plain.records] == [r.curves for r in none.records]
     assert plain.records[0].key != none.records[0].key
+
+
+@pytest.mark.parametrize("rule", ["targetprop", "burstccn", "direct-feedback-alignment"])
+def test_feedback_that_no_mask_fits_is_not_pruned_silently(rule: str) -> None:
+    base = read_task("digits-sigmoid" if rule == "burstccn" else "digits-square")
+    settings = {"task.pruning.sparsity": 0.5, "task.pruning.feedback": "same"}
+    with pytest.raises(UnsupportedError, match="is not shaped like the weights"):
+        configure(rule, base, settings)
 
 
 def test_feedback_is_pruned_where_that_is_asked(tmp_path: Path) -> None:
