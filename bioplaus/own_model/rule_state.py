@@ -29,7 +29,7 @@ class RuleState:
         """The state before the first step; UnsupportedError where the rule cannot train it."""
         net, params = own.net, own.params()
         reason = LearningRule.supports(rule, net) or rule.supports(net)
-        if rule.needs == "views":
+        if reason is None and rule.needs == "views":
             reason = "it learns from two views of each example, and is for tasks that have them"
         if reason:
             raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
