@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class SpikingCopies:
         """weights: W_1..W_m, (S, n_l, n_{l-1}). biases: of layers 0..m, (S, n_l). streams: S."""
         self._weights = list(weights)
         self._bias = torch.cat(list(biases), dim=1).unsqueeze(2)
-        ends = torch.tensor([b.shape[1] for b in biases]).cumsum(0).tolist()
+        ends = list(accumulate(b.shape[1] for b in biases))
         self._layers = [slice(end - b.shape[1], end) for end, b in zip(ends, biases, strict=True)]
         self._tau, self._window = tau, 2 * tau
         self._generators = [stream.generator() for stream in streams]

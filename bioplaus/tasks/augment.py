@@ -14,7 +14,8 @@ class Augment(BaseModel):
     In this order: a crop of the image's size out of the image with `pad` pixels of 0 around it,
     a flip from left to right of every second one, and a square of `cutout` pixels a side set to
     0 around a pixel of the image (DeVries and Taylor 2017). 0 is black, or where the task
-    normalises, the mean colour. Evaluations and probes see the images as they are.
+    normalises, the mean colour. Evaluations see the images as they are; the batch on which
+    updates are compared with gradients is changed once, the same for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
