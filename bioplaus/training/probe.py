@@ -20,7 +20,7 @@ from bioplaus.numerics.random_streams import Stream
 MOST_EXAMPLES = 10_000
 """That a reader is fitted to."""
 PENALTIES = (1e-1, 1e-2, 1e-3)
-"""L2 of the logistic reader, in units of the mean loss; the middle one is used where nothing chooses."""
+"""L2 of the logistic reader, in units of the mean loss; the middle one where nothing chooses."""
 FEW, FEW_DRAWS, FEW_PENALTIES = 10, 5, (1.0, 1e-1, 1e-2)
 """Labels a class, how often they are drawn, and L2."""
 NEIGHBOURS = 5
