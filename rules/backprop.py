@@ -18,6 +18,7 @@ class Backprop(LayeredRule[RuleConfig]):
     name = "backprop"
     mixes_examples = True
     in_time = True
+    recurrent = True
     shares_weights = True
     citation = Citation(
         authors="Rumelhart, Hinton and Williams",

@@ -20,6 +20,7 @@ from bioplaus.learning.profile import Plausibility
 from bioplaus.learning.rule import RuleConfig
 from bioplaus.network.layer import Init, Params, Shape
 from bioplaus.network.network import Network
+from bioplaus.network.recurrent import Recurrent
 from bioplaus.numerics.random_streams import Stream
 
 FEEDBACK_PATH = Plausibility(
@@ -63,22 +64,29 @@ class LearnedFeedbackConfig(RuleConfig):
         return Init("xavier_normal", math.sqrt(0.5) * self.feedback_gain)
 
 
-def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
-    """Feedback weights for every layer above the first, shaped like its forward weights.
+def mirrored(net: Network, l: int) -> tuple[str, ...]:
+    """Which parameters of layer l, from 0, have feedback weights of their shape in their place.
 
-    The first is the one above the encoder in networks in time.
+    The weights above the first layer, which in networks in time is the one above the encoder; and
+    recurrent weights, along which errors go back in time, in that layer too.
     """
-    first = net.bottom + 1
+    below = ("weight",) if l > net.bottom else ()
+    return (*below, "recurrent") if isinstance(net.layers[l], Recurrent) else below
+
+
+def random_feedback(net: Network, stream: Stream, init: Init) -> Params:
+    """Feedback weights for all that is `mirrored`, shaped like the forward weights."""
     parts = (
         {
             name: tensor
             for name, tensor in layer.init(stream.at("feedback", l + 1), init).items()
-            if name == "weight"
+            if name in names
         }
+        if (names := mirrored(net, l))
+        else {}
         for l, layer in enumerate(net.layers)
-        if l >= first
     )
-    return net.join(parts, first)
+    return net.join(parts)
 
 
 @lru_cache(maxsize=16)

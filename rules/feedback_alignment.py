@@ -8,7 +8,7 @@ from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep, rewired
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -23,6 +23,7 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
     name = "feedback-alignment"
     mixes_examples = True
     in_time = True
+    recurrent = True
     shares_weights = True
     Config = FixedFeedbackConfig
     citation = Citation(
@@ -55,4 +56,5 @@ class FeedbackAlignment(LayeredRule[FixedFeedbackConfig]):
         return State(aux={}, memory=random_feedback(net, stream, self.config.feedback()))
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.memory))
+        feedback = fwd.state.memory
+        return backward_sweep(rewired(fwd, feedback), adjoint_transport(fwd, feedback))

@@ -9,7 +9,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import AuxOptimizer, State
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep, rewired
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -35,6 +35,7 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
     version = 2
     mixes_examples = True
     in_time = True
+    recurrent = True
     shares_weights = True
     Config = LearnedFeedbackConfig
     citation = Citation(
@@ -84,7 +85,8 @@ class KolenPollack(LayeredRule[LearnedFeedbackConfig]):
         return State(aux=random_feedback(net, stream, self.config.feedback()), memory={})
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        return backward_sweep(fwd, adjoint_transport(fwd, fwd.state.aux))
+        feedback = fwd.state.aux
+        return backward_sweep(rewired(fwd, feedback), adjoint_transport(fwd, feedback))
 
     def aux_grads(self, fwd: ForwardPass, deltas: list[Tensor], grads: Params) -> Params:
         # copies: a caller may scale or zero gradients in place

@@ -11,12 +11,12 @@ from torch import Tensor
 from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import NoiseSpec, RuleConfig, State
-from bioplaus.learning.sweep import adjoint_transport, backward_sweep
+from bioplaus.learning.sweep import adjoint_transport, backward_sweep, rewired
 from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .feedback import FEEDBACK_PATH, feedback_shapes, random_feedback, xavier_scale
+from .feedback import FEEDBACK_PATH, feedback_shapes, mirrored, random_feedback, xavier_scale
 from .published import biotorch
 
 
@@ -39,6 +39,7 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
     name = "sign-symmetry"
     mixes_examples = True
     in_time = True
+    recurrent = True
     shares_weights = True
     Config = SignSymmetryConfig
     citation = Citation(
@@ -72,24 +73,27 @@ class SignSymmetry(LayeredRule[SignSymmetryConfig]):
         return State(aux={}, memory={name: m.abs() for name, m in drawn.items()})
 
     def deltas(self, fwd: ForwardPass) -> list[Tensor]:
-        return backward_sweep(fwd, adjoint_transport(fwd, self._feedback(fwd)))
+        feedback = self._feedback(fwd)
+        return backward_sweep(rewired(fwd, feedback), adjoint_transport(fwd, feedback))
 
     def _feedback(self, fwd: ForwardPass) -> Params:
-        """B_l of every layer above the first, shaped like W_l."""
-        first = fwd.net.bottom + 1
-        weights = (fwd.net.at(fwd.params, l).get("weight") for l in range(first, fwd.net.depth))
+        """B_l of all that is mirrored, shaped like W_l."""
         parts: list[Params] = [
-            {} if w is None else {"weight": self._size(fwd, l, w) * torch.sign(w)}
-            for l, w in enumerate(weights, first)
+            {
+                name: self._size(fwd, l, name, w) * torch.sign(w)
+                for name, w in fwd.net.at(fwd.params, l).items()
+                if name in mirrored(fwd.net, l)
+            }
+            for l in range(fwd.net.depth)
         ]
-        return fwd.net.join(parts, first)
+        return fwd.net.join(parts)
 
-    def _size(self, fwd: ForwardPass, l: int, weight: Tensor) -> Tensor | float:
+    def _size(self, fwd: ForwardPass, l: int, name: str, weight: Tensor) -> Tensor | float:
         """|M_l|, or the one scale s_l."""
         if self.config.magnitude == "fixed":
-            return fwd.net.at(fwd.state.memory, l)["weight"]
+            return fwd.net.at(fwd.state.memory, l)[name]
         scale = xavier_scale(tuple(weight.shape))
         if self.config.magnitude == "uniform":
             return scale
         # |M| of a uniform M with deviation s is uniform on (0, sqrt(3) s)
-        return 3**0.5 * scale * fwd.net.at(fwd.noise, l)["weight"]
+        return 3**0.5 * scale * fwd.net.at(fwd.noise, l)[name]

@@ -29,6 +29,7 @@ from bioplaus.learning.update import State as State
 from bioplaus.learning.update import Update as Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
+from bioplaus.network.recurrent import Recurrent
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.blame import blaming
 
@@ -88,6 +89,8 @@ class LearningRule(ABC, Generic[C]):
     in_time: ClassVar[bool] = False
     """Whether it can train networks in time, of spiking units say. So it is where errors come
     down by the layers' `pull` and `adjoint` alone: it then has no step of its own to make."""
+    recurrent: ClassVar[bool] = False
+    """Whether it can train units that feel each other along time: recurrent weights in layers."""
     shares_weights: ClassVar[bool] = False
     """Whether it can train layers that share weights, `Network.leaders`: its gradients are those of
     `Network.weight_grads`, and its state is looked up with `at`."""
@@ -203,6 +206,11 @@ class LearningRule(ABC, Generic[C]):
                 return (
                     f"layer {l} runs in time, and this rule has no form for activity that is a "
                     "train of steps"
+                )
+            if isinstance(layer, Recurrent) and not self.recurrent:
+                return (
+                    f"layer {l} has recurrent weights, and this rule has no way for errors back "
+                    "along them"
                 )
         if not self.shares_weights:
             for l, leader in enumerate(net.leaders):

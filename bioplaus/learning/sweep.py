@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bioplaus.learning.layered_rule import ForwardPass
 from bioplaus.network.layer import Params
+from bioplaus.network.recurrent import Recurrent
 
 Transport = Callable[[int, Tensor], Tensor]
 """(l, d_l) -> e_{l-1}: carries the error below layer l, counted from 0."""
@@ -30,6 +31,16 @@ def backward_sweep(fwd: ForwardPass, transport: Transport, down_to: int = 0) -> 
             error = transport(l, delta)
     unreached = [torch.zeros_like(step.slope) for step in fwd.trace[down_to:lowest]]
     return [*unreached, *deltas[::-1]]
+
+
+def rewired(fwd: ForwardPass, weights: Params) -> ForwardPass:
+    """The pass for a sweep in which errors go along time, too, through feedback weights:
+    those in the place of a layer's recurrent ones. Weight gradients are of the pass itself."""
+    trace = tuple(
+        layer.rewired(step, fwd.net.at(weights, l)) if isinstance(layer, Recurrent) else step
+        for l, (layer, step) in enumerate(zip(fwd.net.layers, fwd.trace, strict=True))
+    )
+    return fwd._replace(trace=trace)
 
 
 def adjoint_transport(fwd: ForwardPass, weights: Params) -> Transport:

@@ -88,7 +88,7 @@ class AtEachStep(Layer):
         return self.inner.init(stream, init)
 
     def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
-        delayed = _shifted(h, self.delay)
+        delayed = shifted(h, self.delay)
         a, residuals = self.inner.forward(p, delayed.flatten(0, 1))
         return a.reshape(-1, self.steps, *a.shape[1:]), (residuals,)
 
@@ -109,7 +109,7 @@ class AtEachStep(Layer):
 
     def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
         e = self.inner.adjoint(p, residuals[0], d.flatten(0, 1))
-        return _shifted(e.reshape(-1, self.steps, *e.shape[1:]), -self.delay)
+        return shifted(e.reshape(-1, self.steps, *e.shape[1:]), -self.delay)
 
     def weight_grad(self, residuals: Residuals, d: Tensor) -> Params:
         """The mean over the batch of the sums over time."""
@@ -210,7 +210,7 @@ class Readout(Fixed):
         return "it runs in time"
 
 
-def _shifted(train: Tensor, delay: int) -> Tensor:
+def shifted(train: Tensor, delay: int) -> Tensor:
     """The train so many steps later, or earlier where that is negative; 0 where nothing is."""
     if delay == 0:
         return train

@@ -15,7 +15,9 @@ from bioplaus.network.dropout import Dropout
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
+from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.residual import copied, joined
+from bioplaus.network.time import AtEachStep
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec, layers_in_time
 from bioplaus.network.truncation import Truncate, TruncatedDense
@@ -32,7 +34,26 @@ class DenseSpec(ActiveSpec):
         le=MOST,
         description="each unit leaves out so many largest and smallest products",
     )
+    recurrent: bool | None = Field(
+        None, description="in a network in time, weights between its spiking units, a step later"
+    )
     reads_vectors: ClassVar[bool] = True
+
+    @field_validator("recurrent")
+    @classmethod
+    def _or_left_out(cls, recurrent: bool | None) -> bool | None:
+        return recurrent or None
+
+    @property
+    def needs_time(self) -> bool:
+        return super().needs_time or self.recurrent is not None
+
+    def at_each_step(self, below: Shape, steps: int) -> Layer:
+        layer = super().at_each_step(below, steps)
+        if self.recurrent is None:
+            return layer
+        assert isinstance(layer, AtEachStep)
+        return Recurrent(layer.inner, steps, layer.activation, layer.delay)
 
     def build(self, below: Shape) -> Layer:
         width = _width(self.type, below)
@@ -213,7 +234,9 @@ def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape
                 joined(below, _row(spec.layers, below, nodes))
                 inputs = (*inputs, len(nodes))
             if isinstance(spec, ActiveSpec) and spec.needs_time:
-                raise ConfigError("neurons and delays need time: set steps in [network]")
+                raise ConfigError(
+                    "neurons, delays and recurrent weights need time: set steps in [network]"
+                )
             layer = spec.build(below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None

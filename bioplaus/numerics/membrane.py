@@ -58,6 +58,51 @@ def fire_adjoint(
     return result
 
 
+def charge(
+    current: Tensor,
+    potential: Tensor,
+    spikes: Tensor,
+    v: Tensor,
+    waiting: Tensor | None,
+    decay: float,
+    threshold: float,
+    to_zero: bool,
+    refractory: int,
+) -> None:
+    """One step of `fire`: puts u_t into `potential`, s_t into `spikes`, and moves v and `waiting`.
+
+    All of one shape; waiting counts the steps that a refractory unit still has to wait.
+    """
+    torch.add(v.mul_(decay), current, out=potential)
+    torch.ge(potential, threshold, out=spikes)
+    if waiting is not None:
+        spikes.mul_(waiting == 0)
+        waiting.sub_(1).clamp_(min=0).masked_fill_(spikes > 0, refractory)
+    if to_zero:
+        torch.addcmul(potential, potential, spikes, value=-1, out=v)
+    else:
+        torch.sub(potential, spikes, alpha=threshold, out=v)
+
+
+def discharge(
+    now: Tensor,
+    slope: Tensor,
+    reset: Tensor | float | None,
+    spikes: Tensor,
+    later: Tensor,
+    decay: float,
+    to_zero: bool,
+) -> None:
+    """One step of `fire_adjoint`, in place: `now` from slope_t e_t to l_t, `later` from m_t to
+    m_{t-1}. reset: what a spike takes from the potential; None for errors that pass it by.
+    """
+    if reset is not None:
+        now.sub_(slope * (reset * later))
+    if to_zero:
+        later.sub_(spikes * later)
+    torch.mul(now.add_(later), decay, out=later)
+
+
 @torch.library.custom_op("bioplaus::fire", mutates_args=())
 def _fire(
     current: Tensor, decay: float, threshold: float, to_zero: bool, refractory: int
@@ -66,16 +111,8 @@ def _fire(
     v = torch.zeros_like(current.select(1, 0), memory_format=torch.contiguous_format)
     waiting = torch.zeros_like(v) if refractory else None
     for t in range(current.shape[1]):
-        potential, spikes = u.select(1, t), s.select(1, t)
-        torch.add(v.mul_(decay), current.select(1, t), out=potential)
-        torch.ge(potential, threshold, out=spikes)
-        if waiting is not None:
-            spikes.mul_(waiting == 0)
-            waiting.sub_(1).clamp_(min=0).masked_fill_(spikes > 0, refractory)
-        if to_zero:
-            torch.addcmul(potential, potential, spikes, value=-1, out=v)
-        else:
-            torch.sub(potential, spikes, alpha=threshold, out=v)
+        now = current.select(1, t), u.select(1, t), s.select(1, t)
+        charge(*now, v, waiting, decay, threshold, to_zero, refractory)
     return u, s
 
 
@@ -103,13 +140,9 @@ def _fire_adjoint(
     result = torch.mul(slope, error, out=_like(slope))
     later = torch.zeros_like(slope.select(1, 0), memory_format=torch.contiguous_format)
     for t in _order(slope, backwards=True):
-        now = result.select(1, t)
-        if through_reset:
-            reset = potential.select(1, t) if to_zero else threshold
-            now.sub_(slope.select(1, t) * (reset * later))
-        if to_zero:
-            later.sub_(spikes.select(1, t) * later)
-        torch.mul(now.add_(later), decay, out=later)
+        reset = potential.select(1, t) if to_zero else threshold
+        now = slope.select(1, t), reset if through_reset else None, spikes.select(1, t)
+        discharge(result.select(1, t), *now, later, decay, to_zero)
     return result
 
 

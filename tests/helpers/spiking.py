@@ -14,6 +14,7 @@ from bioplaus.network.layer import Dense, Init, Layer, Params
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.neuron import Atan, Neuron, SuperSpike, Surrogate, Triangle
+from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.time import AtEachStep, Code, Encode, Readout
 from bioplaus.numerics.random_streams import Stream
 
@@ -30,13 +31,18 @@ def spiking_network(
     loss: str = "mse",
     how: Code = "accumulate",
     bias: bool = True,
+    recurrent: bool = False,
 ) -> Network:
-    """Dense layers of these neurons, the first without a delay. top: the last layer's."""
+    """Dense layers of these neurons, the first without a delay. top: the last layer's.
+
+    recurrent: all but the last have recurrent weights.
+    """
     layers: list[Layer] = [Encode((widths[0],), steps, how)]
     for l, (below, above) in enumerate(pairwise(widths)):
         unit = top if top is not None and l == len(widths) - 2 else neuron
         dense = Dense(below, above, bias=bias)
-        layers.append(AtEachStep(dense, steps, unit, delay if l else 0))
+        kind = Recurrent if recurrent and l < len(widths) - 2 else AtEachStep
+        layers.append(kind(dense, steps, unit, delay if l else 0))
     layers.append(Readout((widths[-1],), steps))
     return Network(tuple(layers), get_loss(loss), widths[-1], Init("lecun_normal", 2**0.5))
 
@@ -99,8 +105,13 @@ class Unit:
         return u, s
 
 
-def step_by_step(net: Network, params: Params, x: Tensor, soft: bool = False) -> list[Tensor]:
-    """The trains of all layers but encoder and readout, simulated together, one step at a time."""
+def step_by_step(
+    net: Network, params: Params, x: Tensor, soft: bool = False, cut: bool = False
+) -> list[Tensor]:
+    """The trains of all layers but encoder and readout, simulated together, one step at a time.
+
+    cut: recurrent spikes are felt as if they were given from outside.
+    """
     encoder, *middle, _ = net.layers
     trains = encoder.forward({}, x)[0]
     layers = [layer for layer in middle if isinstance(layer, AtEachStep)]
@@ -111,16 +122,22 @@ def step_by_step(net: Network, params: Params, x: Tensor, soft: bool = False) ->
         h = trains[:, t]
         for l, (layer, unit) in enumerate(zip(layers, units, strict=True), 1):
             read, before[l - 1] = (before[l - 1], h) if layer.delay else (h, before[l - 1])
-            a = layer.inner.forward(net.at(params, l), read)[0]
+            p = net.at(params, l)
+            a = layer.inner.forward(p, read)[0]
+            if isinstance(layer, Recurrent) and t > 0:
+                felt = outputs[l - 1][-1]
+                a = a + (felt.detach() if cut else felt) @ p["recurrent"].T
             h = unit.step(a)[1] if unit else layer.activation(a)
             outputs[l - 1].append(h)
     return [torch.stack(train, 1) for train in outputs]
 
 
-def grads_step_by_step(net: Network, params: Params, batch: Batch, soft: bool = False) -> Params:
+def grads_step_by_step(
+    net: Network, params: Params, batch: Batch, soft: bool = False, cut: bool = False
+) -> Params:
     """The gradient of the loss through the oracle, by autograd."""
     leaves = {name: t.clone().requires_grad_() for name, t in params.items()}
-    output = step_by_step(net, leaves, batch.x, soft)[-1].mean(1)
+    output = step_by_step(net, leaves, batch.x, soft, cut)[-1].mean(1)
     grads = torch.autograd.grad(
         net.loss.value(output, batch.y), list(leaves.values()), materialize_grads=True
     )
