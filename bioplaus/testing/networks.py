@@ -16,6 +16,7 @@ from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.neuron import Neuron
 from bioplaus.network.pooling import Flatten, MaxPool2d
+from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.time import AtEachStep, Encode, Readout
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.tasks.dataset import Split
@@ -69,6 +70,18 @@ def make_spiking(loss: str = "mse") -> Network:
     return Network((*layers, Readout((4,), steps)), get_loss(loss), 4)
 
 
+def make_recurrent(loss: str = "mse") -> Network:
+    """Six units that fire and feel each other, over five steps, read by integrators; 4 classes."""
+    steps, unit, top = 5, Neuron(0.75, threshold=0.5), Neuron(0.75, fires=False)
+    layers = (
+        Encode((7,), steps),
+        Recurrent(Dense(7, 6), steps, unit),
+        AtEachStep(Dense(6, 4), steps, top),
+        Readout((4,), steps),
+    )
+    return Network(layers, get_loss(loss), 4)
+
+
 NETWORKS: Mapping[str, Network] = {
     "square": make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
     "rectangular": make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
@@ -76,6 +89,7 @@ NETWORKS: Mapping[str, Network] = {
     "tower": make_network((8, 8, 6, 4), "leaky_relu(0.1)", "mse", kind="tower"),
     "convolutional": make_convolutional(),
     "spiking": make_spiking(),
+    "recurrent": make_recurrent(),
 }
 """What every rule is tried on, as far as it supports them."""
 
