@@ -106,6 +106,8 @@ class DesireBackpropagation(LayeredRule[DesireConfig]):
         assert isinstance(top, AtEachStep)
         if top.unit_shape != (net.classes,):
             return f"each of its {net.classes} classes is one output unit, of {top.unit_shape[0]}"
+        if getattr(net.layers[-1], "last", None) is not None:
+            return "its rates are over all steps, and the readout is of the last ones alone"
         if self.config.margin >= top.steps:
             return f"margin {self.config.margin} leaves nothing of {top.steps} steps"
         return None

@@ -15,8 +15,8 @@ What an earlier spike did by way of other units is left out: that is the whole d
 backpropagation through time where B = W_out^T and one layer is hidden.
 
 The last filter commutes with the sum over time: it is on the error instead, backwards, which is the
-same number and costs no trace for each synapse. The loss reads the mean over time, so that eps is
-known after the last step in any case.
+same number and costs no trace for each synapse. The loss reads a mean over steps, so that eps is
+known after the last one in any case.
 
 Units are leaky integrate-and-fire; the paper's adaptive ones, its rate regularisation and its
 reward-based form are not here. As in the paper, traces do not see the reset.

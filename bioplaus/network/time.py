@@ -10,6 +10,7 @@ rows. What is stored of a pass grows with T.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar, Literal
 
 import torch
@@ -23,7 +24,7 @@ from bioplaus.network.pooling import Fixed
 from bioplaus.numerics.membrane import fire
 from bioplaus.numerics.random_streams import Stream
 
-Code = Literal["accumulate", "current", "latency", "bernoulli"]
+Code = Literal["accumulate", "current", "latency", "bernoulli", "sequence"]
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,11 @@ class Encode(Fixed):
     take one. current: the input itself at each step, no spikes. latency: one spike, the sooner
     the larger the input, at step floor((1 - x) T) from 0; none for 0. bernoulli: a spike with
     probability x at each step, by p["uniform"]; without it, as in a prediction, accumulate.
+    sequence: the example is the train, cut into T equal parts in its order, such as an image's
+    rows; each is a vector.
 
-    Errors end here: to what is below a train of spikes no derivative leads. A current's does.
+    Errors end here: to what is below a train of spikes no derivative leads. Those of a current and
+    of a sequence go on.
     """
 
     below: Shape
@@ -147,22 +151,31 @@ class Encode(Fixed):
     kind: ClassVar[str] = "encode"
     in_time: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.how == "sequence" and prod(self.below) % self.steps:
+            raise ConfigError(
+                f"examples of {prod(self.below)} values are no sequence of {self.steps} equal "
+                "parts: set `steps` to the number of their rows"
+            )
+
     @property
     def in_shape(self) -> Shape:
         return self.below
 
     @property
     def out_shape(self) -> Shape:
-        return (self.steps, *self.below)
+        return (self.steps, *self.unit_shape)
 
     @property
     def unit_shape(self) -> Shape:
-        return self.below
+        return (prod(self.below) // self.steps,) if self.how == "sequence" else self.below
 
     def uniform_shape(self, batch_size: int) -> Shape | None:
         return (batch_size, *self.out_shape) if self.how == "bernoulli" else None
 
     def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
+        if self.how == "sequence":
+            return h.reshape(-1, *self.out_shape), ()
         x = h.unsqueeze(1)
         repeated = x.expand(-1, self.steps, *self.below)
         if self.how == "current":
@@ -176,6 +189,8 @@ class Encode(Fixed):
         return fire(repeated.detach(), 1.0, 1.0, False, 0)[1], ()
 
     def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
+        if self.how == "sequence":
+            return d.reshape(-1, *self.below)
         below = d.sum(1)
         return below if self.how == "current" else torch.zeros_like(below)
 
@@ -185,12 +200,25 @@ class Encode(Fixed):
 
 @dataclass(frozen=True)
 class Readout(Fixed):
-    """The mean over time, (N, T, ...) -> (N, ...): rates of spikes, or the mean potential."""
+    """The mean over time, (N, T, ...) -> (N, ...): rates of spikes, or the mean potential.
+
+    last: over so many steps at the end alone, before which no answer is asked; None for all.
+    """
 
     below: Shape
     steps: int
+    last: int | None = None
     kind: ClassVar[str] = "readout"
     in_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.asked <= self.steps:
+            raise ConfigError(f"a readout of the last {self.last} steps, of {self.steps}")
+
+    @property
+    def asked(self) -> int:
+        """The steps that the mean is over."""
+        return self.steps if self.last is None else self.last
 
     @property
     def in_shape(self) -> Shape:
@@ -201,10 +229,15 @@ class Readout(Fixed):
         return self.below
 
     def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
-        return h.mean(1), ()
+        return h[:, self.steps - self.asked :].mean(1), ()
 
     def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
-        return (d / self.steps).unsqueeze(1).expand(-1, self.steps, *self.below)
+        share = (d / self.asked).unsqueeze(1)
+        answers = share.expand(-1, self.asked, *self.below)
+        if self.asked == self.steps:
+            return answers
+        before = torch.zeros_like(share).expand(-1, self.steps - self.asked, *self.below)
+        return torch.cat([before, answers], dim=1)
 
     def why_not_invertible(self) -> str | None:
         return "it runs in time"

@@ -20,7 +20,9 @@ class EncodeSpec(Spec):
     """Examples as trains, the first layer of a network in time."""
 
     type: Literal["encode"] = "encode"
-    how: Code = Field("accumulate", description="accumulate, current, latency or bernoulli")
+    how: Code = Field(
+        "accumulate", description="accumulate, current, latency, bernoulli or sequence"
+    )
 
     def build(self, below: Shape) -> Layer:
         raise ConfigError(_FIRST)
@@ -33,12 +35,15 @@ class ReadoutSpec(Spec):
     """Trains as their means, the last layer of a network in time."""
 
     type: Literal["readout"] = "readout"
+    last: int | None = Field(
+        None, gt=0, description="the mean over so many steps at the end; default all"
+    )
 
     def build(self, below: Shape) -> Layer:
         raise ConfigError(_LAST)
 
     def at_each_step(self, below: Shape, steps: int) -> Layer:
-        return Readout(below, steps)
+        return Readout(below, steps, self.last)
 
 
 def layers_in_time(specs: Sequence[Spec], shape: Shape, steps: int) -> tuple[Layer, ...]:
