@@ -249,7 +249,8 @@ def quantised(params: Params, bits: int) -> Params:
 
 def feedback(part: Params) -> Params:
     """Of a rule's state the feedback weights: named and shaped like a layer's weights."""
-    return {n: t for n, t in part.items() if n.endswith(".weight") and _is_matrix(t)}
+    ends = (".weight", ".recurrent")
+    return {n: t for n, t in part.items() if n.endswith(ends) and _is_matrix(t)}
 
 
 def _replaced(state: State, aux: Params, memory: Params) -> State:

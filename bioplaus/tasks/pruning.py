@@ -41,13 +41,17 @@ class Pruning(BaseModel):
         ]  # fmt: skip
         found = {}
         for l in weighted[:-1]:
-            name = f"{l}.weight"
-            tensor = params[name]
-            order = Stream(seed).at("pruning", l).permutation(tensor.numel())
-            stays = torch.ones(tensor.numel(), dtype=torch.bool)
-            stays[order[: round(self.sparsity * tensor.numel())]] = False
-            found[name] = stays.reshape(tensor.shape)
+            stream = Stream(seed).at("pruning", l)
+            found[f"{l}.weight"] = self._mask(params[f"{l}.weight"], stream)
+            across = params.get(f"{l}.recurrent")
+            if across is not None:
+                found[f"{l}.recurrent"] = self._mask(across, stream.at("recurrent"))
         return found
+
+    def _mask(self, tensor: Tensor, stream: Stream) -> Tensor:
+        stays = torch.ones(tensor.numel(), dtype=torch.bool)
+        stays[stream.permutation(tensor.numel())[: round(self.sparsity * tensor.numel())]] = False
+        return stays.reshape(tensor.shape)
 
     def state_masks(self, masks: Params, state: State) -> tuple[Params, Params]:
         """Of a rule's aux and memory what mirrors pruned weights, and is pruned with them."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bioplaus.axes.robustness import feedback
 from bioplaus.errors import ConfigError
 from bioplaus.learning.batching import batched_loss_grad, batched_update, stacked_initial
 from bioplaus.learning.rule import Batch
@@ -19,6 +20,8 @@ from bioplaus.network.layer import Dense, Layer
 from bioplaus.network.neuron import Neuron
 from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.time import AtEachStep
+from bioplaus.numerics.random_streams import Stream
+from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import read_task
 from tests.helpers.networks import autograd_grads, every_seed, get_rule, rel, run_rule, worst
 from tests.helpers.spiking import (
@@ -177,3 +180,15 @@ def test_recurrent_weights_need_time(tmp_path: Path) -> None:
     path.write_text(head + "[network]\nlayers = [{ units = 10, recurrent = true }]\n")
     with pytest.raises(ConfigError, match=r"layer 1 \(dense\): .*need time: set steps"):
         read_task(str(path)).build_network()
+
+
+def test_recurrent_weights_are_pruned_and_quantised_like_the_others() -> None:
+    net = spiking_network((8, 10, 4), Neuron(0.8), 8, recurrent=True)
+    params = lively_params(net, 0)
+    masks = Pruning(sparsity=0.3).masks(net, params, 0)
+    assert {name: int((~m).sum()) for name, m in masks.items()} == {
+        "2.weight": 24,
+        "2.recurrent": 30,
+    }
+    drawn = get_rule("feedback-alignment").init_state(net, params, Stream(0)).memory
+    assert feedback(drawn).keys() == {"2.recurrent", "3.weight"}
