@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Layer, Shape
@@ -21,12 +21,20 @@ class EncodeSpec(Spec):
 
     type: Literal["encode"] = "encode"
     how: Code = Field("accumulate", description="accumulate, current, latency or bernoulli")
+    in_predictions: bool | None = Field(
+        None, description="bernoulli draws in predictions too, in the place of accumulating there"
+    )
+
+    @field_validator("in_predictions")
+    @classmethod
+    def _or_left_out(cls, in_predictions: bool | None) -> bool | None:
+        return in_predictions or None
 
     def build(self, below: Shape) -> Layer:
         raise ConfigError(_FIRST)
 
     def at_each_step(self, below: Shape, steps: int) -> Layer:
-        return Encode(below, steps, self.how)
+        return Encode(below, steps, self.how, self.in_predictions is True)
 
 
 class ReadoutSpec(Spec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.rule import State
@@ -28,6 +28,7 @@ class Marking:
         train: Split,
         others: Mapping[str, Split | None],
         initial: Params,
+        seeds: Sequence[int],
         program: NewProgram,
         capture: bool,
     ) -> None:
@@ -35,11 +36,10 @@ class Marking:
         there = {name: split for name, split in others.items() if split is not None}
         asked = {name: lesson.exam(split, name, train, net) for name, split in there.items()}
         exams = {name: exam for name, exam in asked.items() if exam is not None}
-        replicas = len(next(iter(initial.values())))
         layer = lesson.probed(net)
         self._exams, self._probing = None, None
         if exams:
-            self._exams = Examination(rule, net, lesson, exams, replicas, program, capture)
+            self._exams = Examination(rule, net, lesson, exams, seeds, program, capture)
         if there and layer is not None:
             self._probing = Probing(rule, net, {"train": train, **there}, layer, initial)
 
