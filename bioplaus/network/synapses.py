@@ -4,7 +4,7 @@ A synaptic operation is a nonzero weight that a nonzero activity reaches: of a s
 its neuron has nonzero weights to the layer above. Where a layer reads spikes it adds weights up,
 accumulates (AC); where it reads other numbers it multiplies too (MAC). Biases count nothing. Sums
 are over all steps of one example, so they are per inference: the effective ACs and MACs of
-NeuroBench (Yik et al. 2025, doi:10.1038/s41467-025-56739-4).
+NeuroBench (Yik et al. 2025, arXiv:2304.04640).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def activity(net: Network, params: Params, trace: Trace) -> Activity:
 
 def _spikes(layer: Layer, below: bool) -> bool:
     if isinstance(layer, Encode):
-        return layer.how != "current"
+        return layer.how in ("accumulate", "latency", "bernoulli")
     if isinstance(layer.activation, Neuron):
         return layer.activation.fires
     return below and layer.kind in _KEEP_SPIKES and isinstance(layer.activation, Identity)
