@@ -11,7 +11,7 @@ from bioplaus.axes.one_example import OneExample, Shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MANY = 4000
+_MANY = 1000
 """Marks, beyond which a raster is drawn in pixels."""
 
 
@@ -32,12 +32,13 @@ def draw(example: OneExample, path: str, units: int) -> None:
             _picture(right, example)
         else:
             _membranes(right, layer, units)
-        for axis in (left.xaxis, left.yaxis, right.xaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
+        for axis in (left.xaxis, right.xaxis):
+            axis.set_major_locator(MaxNLocator(10, integer=True))
+        left.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     for panel in rows[-1]:
         panel.set_xlabel("step")
     figure.suptitle(f"{example.title}\n{_outcome(example)}", fontsize=10)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.endswith(".svg") else None)
+    figure.savefig(path, dpi=120, metadata={"Date": None} if path.endswith(".svg") else None)
 
 
 def _outcome(example: OneExample) -> str:

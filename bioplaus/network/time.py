@@ -136,8 +136,7 @@ class Encode(Fixed):
     accumulate: a unit sums its input, and spikes and loses 1 where it has 1; T x spikes, give or
     take one. current: the input itself at each step, no spikes. latency: one spike, the sooner
     the larger the input, at step floor((1 - x) T) from 0; none for 0. bernoulli: a spike with
-    probability x at each step, by p["uniform"]; without it accumulate, as in a prediction unless
-    in_predictions asks for the same draws there.
+    probability x at each step, by p["uniform"]; without it, as in a prediction, accumulate.
 
     Errors end here: to what is below a train of spikes no derivative leads. A current's does.
     """
@@ -146,12 +145,9 @@ class Encode(Fixed):
     steps: int
     how: Code = "accumulate"
     in_predictions: bool = False
+    """Of bernoulli: it draws in predictions, too."""
     kind: ClassVar[str] = "encode"
     in_time: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.in_predictions and self.how != "bernoulli":
-            raise ConfigError(f"in_predictions is for bernoulli: {self.how} draws nothing")
 
     @property
     def in_shape(self) -> Shape:

@@ -19,22 +19,24 @@ _LAST = "readout is the last layer of a network in time, which has `steps` in [n
 class EncodeSpec(Spec):
     """Examples as trains, the first layer of a network in time."""
 
-    type: Literal["encode"] = "encode"
-    how: Code = Field("accumulate", description="accumulate, current, latency or bernoulli")
     in_predictions: bool | None = Field(
         None, description="bernoulli draws in predictions too, in the place of accumulating there"
     )
-
-    @field_validator("in_predictions")
-    @classmethod
-    def _or_left_out(cls, in_predictions: bool | None) -> bool | None:
-        return in_predictions or None
+    type: Literal["encode"] = "encode"
+    how: Code = Field("accumulate", description="accumulate, current, latency or bernoulli")
 
     def build(self, below: Shape) -> Layer:
         raise ConfigError(_FIRST)
 
     def at_each_step(self, below: Shape, steps: int) -> Layer:
+        if self.in_predictions and self.how != "bernoulli":
+            raise ConfigError(f"in_predictions is for bernoulli: {self.how} draws nothing")
         return Encode(below, steps, self.how, self.in_predictions is True)
+
+    @field_validator("in_predictions")
+    @classmethod
+    def _or_left_out(cls, in_predictions: bool | None) -> bool | None:
+        return in_predictions or None
 
 
 class ReadoutSpec(Spec):

@@ -21,6 +21,7 @@ from bioplaus.learning.rule import NoiseSpec, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.network.time import Encode
+from bioplaus.network.toml_time import EncodeSpec
 from bioplaus.numerics.random_streams import Stream, random_normal, random_words
 from bioplaus.rules.backprop import Backprop
 from bioplaus.tasks.dataset import Split
@@ -168,7 +169,7 @@ def test_compiled_and_traced_draws_are_the_eager_ones() -> None:
 
 def test_other_encoders_have_nothing_to_draw() -> None:
     with pytest.raises(ConfigError, match="in_predictions is for bernoulli"):
-        Encode((7,), 6, "accumulate", True)
+        EncodeSpec(how="accumulate", in_predictions=True).at_each_step((7,), 6)
 
 
 def test_a_task_file_says_whether_predictions_draw() -> None:
