@@ -125,17 +125,22 @@ def md5_of(path: Path) -> str:
 
 def fetch_file(mirrors: Sequence[str], name: str, md5: str, folder: Path) -> None:
     """Downloads one file from the first mirror that gives it; DataError where none does."""
-    from torchvision.datasets import utils  # type: ignore[import-untyped,unused-ignore]
-
     failures = []
     for mirror in mirrors:
         try:
-            with contextlib.redirect_stdout(sys.stderr), socket_timeout():
-                utils.download_url(mirror + name, str(folder), name, md5)
+            download_file(mirror + name, name, md5, folder)
             return
         except (OSError, HTTPException, RuntimeError) as error:
             failures.append(f"{mirror}{name}: {error}")
     raise DataError("; ".join(failures))
+
+
+def download_file(url: str, name: str, md5: str, folder: Path) -> None:
+    """Downloads a file under that name; OSError, HTTPException or RuntimeError."""
+    from torchvision.datasets import utils  # type: ignore[import-untyped,unused-ignore]
+
+    with contextlib.redirect_stdout(sys.stderr), socket_timeout():
+        utils.download_url(url, str(folder), name, md5)
 
 
 def publish(fresh: Path, target: Path, names: Iterable[str]) -> None:

@@ -50,6 +50,13 @@ OWN = [
            "the worst layer", out=("feedback_alignment",)),
 ]  # fmt: skip
 """What some rules record of themselves."""
+IN_SPIKES = [
+    Column("Spikes", "of an inference, the input's included: mean over the test split",
+           out=("spikes",)),
+    Column("Syn. ops", "synaptic operations of an inference, each spike times the weights that it "
+           "reaches: mean over the test split", out=("synaptic_operations",)),
+]  # fmt: skip
+"""What networks of spiking units cost."""
 FAR = 0.1
 """A residual above it is marked, as `bioplaus check` does."""
 
@@ -71,6 +78,7 @@ COLUMNS = [
     Column("Cost", "of a step, in forward passes of the same batch", out=("forward_equivalents",)),
     Column("MiB", "peak memory of training, all seeds together; counted where not measured",
            out=("peak_mib",)),
+    *IN_SPIKES,
     Column("Validation (%)", "mean over the seeds that lived", out=("validation_accuracy",)),
     Column("Published (%)", "in the literature; often another network, see Published results",
            out=("published",)),
@@ -121,7 +129,7 @@ def board_table(board: Board, index: int) -> Table:
 def unmeasured(table: Table, metric: Metric = ACCURACY) -> list[str]:
     """Columns that the table is without, for want of a single value; not what few rules have."""
     there = {c.name for c in table.columns}
-    names = [_named(c, metric).name for c in COLUMNS if c not in OWN]
+    names = [_named(c, metric).name for c in COLUMNS if c not in OWN + IN_SPIKES]
     return [name.partition(" (")[0].lower() for name in names if name not in there]
 
 
@@ -150,6 +158,8 @@ def _board_line(
         number(train_seconds(cell)),
         number(cost(cell, "forward_equivalents")),
         _memory(cell),
+        number(final_metric(cell, "test_spikes")),
+        number(final_metric(cell, "test_synaptic_operations")),
         scored(_mean_validation(cell), board.metric),
         _published(cell, board.task),
         _tuned(cell),

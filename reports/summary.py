@@ -43,6 +43,8 @@ COLUMNS = {
     "test_score_std": ("float64", "its sample standard deviation"),
     "validation_score": ("float64", "as test_score, of the validation split"),
     "validation_score_std": ("float64", "as test_score_std"),
+    "spikes": ("float64", "of an inference on the test split, mean; null where no unit spikes"),
+    "synaptic_operations": ("float64", "each spike times the weights that it reaches, likewise"),
 }
 """Columns of the summary, in order: their types and meanings."""
 
@@ -99,6 +101,8 @@ def _row(cell: Cell) -> dict[str, Any]:
         "test_score_std": _std(score),
         "validation_score": _mean(held_out),
         "validation_score_std": _std(held_out),
+        "spikes": _mean([_last(r, "test_spikes") for r in sound]),
+        "synaptic_operations": _mean([_last(r, "test_synaptic_operations") for r in sound]),
     }
 
 
@@ -118,6 +122,11 @@ def _known(values: Sequence[float | None]) -> list[float]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = _known(values)
     return statistics.fmean(known) if known else None
+
+
+def _last(record: Record, metric: str) -> float | None:
+    curve = record.curves.metrics.get(metric)
+    return curve[-1] if curve else None
 
 
 def _std(values: Sequence[float | None]) -> float | None:
@@ -157,6 +166,8 @@ SHOWN = (
     "validation_score",
     "train_seconds",
     "alignment",
+    "spikes",
+    "synaptic_operations",
 )
 ALWAYS = {"rule", "seeds", "test_score"}
 
@@ -230,7 +241,13 @@ def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
         "validation_score": _score(row["validation_score"], row["validation_score_std"], metric),
         "train_seconds": MISSING if seconds is None else f"{seconds:.{1 if seconds >= 10 else 2}f}",
         "alignment": MISSING if alignment is None else f"{alignment:z.3f}",
+        "spikes": _whole(row["spikes"]),
+        "synaptic_operations": _whole(row["synaptic_operations"]),
     }
+
+
+def _whole(value: float | None) -> str:
+    return MISSING if value is None else f"{value:,.0f}"
 
 
 def _score(mean: float | None, std: float | None, metric: Metric) -> str:

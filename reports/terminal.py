@@ -26,6 +26,8 @@ HEADERS = {
     "validation_score": "Val. {}",
     "train_seconds": "s/seed",
     "alignment": "Align.",
+    "spikes": "Spikes",
+    "synaptic_operations": "Syn. ops",
 }
 DEFAULT_WIDTH = 120
 MIN_WIDTH = 76

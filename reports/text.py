@@ -21,6 +21,8 @@ HEADERS = {
     "validation_score": "Validation {}",
     "train_seconds": "Seconds per seed",
     "alignment": "Alignment",
+    "spikes": "Spikes",
+    "synaptic_operations": "Synaptic operations",
 }
 TEXT_COLUMNS = {"rule", "config"}
 """Aligned left; the others hold numbers and are aligned right."""
@@ -133,6 +135,7 @@ LATEX_HEADERS = {
     "test_score": "Test {}",
     "train_seconds": "s/seed",
     "alignment": "Align.",
+    "synaptic_operations": "Syn. ops",
 }
 """Shorter, so that a table fits a page."""
 

@@ -167,6 +167,14 @@ class Consequentialism(LayeredRule[ConsequentialismConfig]):
     def predict(self, net: Network, params: Params, state: State, x: Tensor) -> Tensor:
         return self.base.predict(net, params, state, x)
 
+    def prediction_noise(self, net: Network) -> dict[str, NoiseSpec]:
+        return self.base.prediction_noise(net)
+
+    def predict_with(
+        self, net: Network, params: Params, state: State, x: Tensor, noise: Params
+    ) -> Tensor:
+        return self.base.predict_with(net, params, state, x, noise)
+
     def refresh(
         self, net: Network, params: Params, state: State, batch: Batch, stream: Stream
     ) -> State:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.experiments.experiment import Experiment
+from bioplaus.learning.batching import unstack
+from bioplaus.learning.prediction import PredictionNoise, positions, predicted
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -67,15 +69,20 @@ class Trained:
         """The rule's outputs for x (N, *in_shape), one column for each class, (N, C).
 
         params, state: others in the place of the trained ones. Differentiable in x where the
-        rule's `predict` is.
+        rule's `predict` is. Noise in predictions is that of the test split's first examples.
         """
         net, rule = self.experiment.network, self.experiment.rule
         shapes = (net.in_shape, *(layer.out_shape for layer in net.layers))
         chunk = max(1, _ELEMENTS // max(math.prod(shape) for shape in shapes))
+        drawn = PredictionNoise(rule, net, [self.seed], x.dtype, x.device)
+        places = positions(len(x), x.device)
         parts = [
-            rule.predict(net, params or self.params, state or self.state, part)
-            for part in torch.split(x, chunk)
-        ]
+            predicted(
+                rule, net, params or self.params, state or self.state, part,
+                unstack(drawn.each(at), 0),
+            )
+            for part, at in zip(torch.split(x, chunk), torch.split(places, chunk), strict=True)
+        ]  # fmt: skip
         return torch.cat(parts)[:, : net.classes]
 
 

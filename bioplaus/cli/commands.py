@@ -20,6 +20,7 @@ from bioplaus.cli.narrow_output import take_any_text
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.show_activity import show_activity
 from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.cli.verify import verify
@@ -89,3 +90,4 @@ main.add_command(claims)
 main.add_command(merge)
 main.add_command(verify)
 main.add_command(measure)
+main.add_command(show_activity)

@@ -19,6 +19,7 @@ from bioplaus.cli.options import (
 )
 from bioplaus.cli.words import count
 from bioplaus.plugins import registry
+from bioplaus.system.pictures import require_picture
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,9 +87,7 @@ def speed(
     if plot is not None and end_to_end:
         raise click.UsageError("--plot draws steps, not whole runs: leave --end-to-end out")
     if plot is not None:
-        from bioplaus.speed.plot import require
-
-        require(plot)
+        require_picture(plot, "--plot")
     from rich.console import Console
 
     status = Console(stderr=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -33,6 +33,8 @@ class Replica:
 
 
 _CACHED_ACTIVITIES = 2**18
+
+DRAWS = {"normal": random_normal, "uniform": random_uniform}
 
 
 def stack(parts: Sequence[Params]) -> Params:
@@ -121,11 +123,18 @@ class NoiseSource:
 
     def at(self, step: int | Tensor) -> Params:
         """The noise of one step, stacked: name -> (R, *spec.shape)."""
-        draw = {"normal": random_normal, "uniform": random_uniform}
         return {
-            name: draw[spec.kind](self._keys[name], step, spec.shape).to(self._dtype)
+            name: DRAWS[spec.kind](self._keys[name], step, spec.shape).to(self._dtype)
             for name, spec in self._specs.items()
         }
+
+    def each(self, positions: Tensor) -> Params:
+        """The noise at several positions, int64 (N,), each as `at`: name -> (R, N, *spec.shape)."""
+        found = {}
+        for name, spec in self._specs.items():
+            keys = self._keys[name][:, None].expand(-1, len(positions), -1)
+            found[name] = DRAWS[spec.kind](keys, positions, spec.shape).to(self._dtype)
+        return found
 
 
 def batched_update(
@@ -140,8 +149,7 @@ def batched_update(
     """
 
     def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
-        drawn = {name: noise[name] for name in net.uniform_shapes(1) if name in noise}
-        own = {name: t for name, t in noise.items() if name not in drawn}
+        drawn, own = apart_from_layers(noise, net.uniform_shapes(1))
         update = _with(rule, options).update(net, params | drawn, state, batch, own)
         _check(rule, params, state, update)
         return update
@@ -153,6 +161,12 @@ def batched_update(
         return update
 
     return together
+
+
+def apart_from_layers(noise: Params, layers: Container[str]) -> tuple[Params, Params]:
+    """What goes beside the parameters, by the names of what layers draw, and the rule's own."""
+    drawn = {name: t for name, t in noise.items() if name in layers}
+    return drawn, {name: t for name, t in noise.items() if name not in layers}
 
 
 def _with(rule: Rule, options: Params) -> Rule:
@@ -228,23 +242,6 @@ def _check_tensors(rule: Rule, field: str, given: object) -> None:
         raise PluginError(
             f"the rule {rule.name!r} returned{name} {field}, due is a dict of tensors"
         )
-
-
-def batched_predict(rule: Rule, net: Network) -> Callable[[Params, State, Tensor], Tensor]:
-    """`rule.predict` over stacked parameters and state, on examples that all share."""
-
-    def one(params: Params, state: State, x: Tensor) -> Tensor:
-        output = rule.predict(net, params, state, x)
-        due = (x.shape[0], *net.layers[-1].out_shape)
-        if not isinstance(output, Tensor) or output.shape != due:
-            shape = isinstance(output, Tensor) and f"the shape {tuple(output.shape)}"
-            raise PluginError(
-                f"the rule {rule.name!r}: `predict` gives {shape or type(output).__name__}, due is "
-                f"{due}: one row of outputs for each example"
-            )
-        return output
-
-    return vmap(one, in_dims=(0, 0, None), randomness="error")
 
 
 def batched_loss_grad(net: Network) -> Callable[[Params, Batch], Params]:

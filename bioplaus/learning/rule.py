@@ -246,6 +246,20 @@ class LearningRule(ABC, Generic[C]):
         """The trained network's output for x, (N, n_L); by default the forward pass."""
         return net.output(params, x)
 
+    def prediction_noise(self, net: Network) -> dict[str, NoiseSpec]:
+        """The noise that `predict_with` needs for one example.
+
+        An example's is drawn from its place in its split, so that neither the seeds beside it, nor
+        how evaluations are cut into batches, nor the epoch changes an answer.
+        """
+        return {}
+
+    def predict_with(
+        self, net: Network, params: Params, state: State, x: Tensor, noise: Params
+    ) -> Tensor:
+        """`predict`, for a rule that answers with noise, (N, *shape) of each `prediction_noise`."""
+        return self.predict(net, params, state, x)
+
     def embed(self, net: Network, params: Params, state: State, x: Tensor, layer: int) -> Tensor:
         """What a probe reads of x, (N, ...): by default layer `layer`'s output, from 1.
 

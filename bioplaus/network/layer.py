@@ -102,6 +102,7 @@ class Layer(ABC):
     in_time: ClassVar[bool] = False
     """What it reads or gives are trains, (N, T, ...)."""
     activation: Activation
+    in_predictions: bool = False
 
     @property
     @abstractmethod
@@ -139,7 +140,7 @@ class Layer(ABC):
         return 0
 
     def uniform_shape(self, batch_size: int) -> Shape | None:
-        """Random numbers on (0, 1) that a training step hands to the layer as p["uniform"]."""
+        """Of random numbers on (0, 1), p["uniform"]: in training, or if `in_predictions` always."""
         return None
 
     def trace(self, p: Params, h: Below) -> LayerTrace:

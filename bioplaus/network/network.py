@@ -132,6 +132,11 @@ class Network:
         shapes = {f"{l}.uniform": k.uniform_shape(batch_size) for l, k in enumerate(self.layers, 1)}
         return {name: shape for name, shape in shapes.items() if shape is not None}
 
+    def predicted_uniform_shapes(self) -> dict[str, Shape]:
+        """Of those that a prediction adds, for one example, (N, *shape) for all of them."""
+        asked = {f"{l}.uniform" for l, k in enumerate(self.layers, 1) if k.in_predictions}
+        return {name: shape[1:] for name, shape in self.uniform_shapes(1).items() if name in asked}
+
     def init(self, stream: Stream) -> Params:
         """Initial parameters: float64, on the CPU, each layer from a stream of its own."""
         parts = (layer.init(stream.at(l + 1), self.initial) for l, layer in enumerate(self.layers))

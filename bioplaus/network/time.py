@@ -148,6 +148,8 @@ class Encode(Fixed):
     below: Shape
     steps: int
     how: Code = "accumulate"
+    in_predictions: bool = False
+    """Of bernoulli: it draws in predictions, too."""
     kind: ClassVar[str] = "encode"
     in_time: ClassVar[bool] = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Layer, Shape
@@ -19,6 +19,9 @@ _LAST = "readout is the last layer of a network in time, which has `steps` in [n
 class EncodeSpec(Spec):
     """Examples as trains, the first layer of a network in time."""
 
+    in_predictions: bool | None = Field(
+        None, description="bernoulli draws in predictions too, in the place of accumulating there"
+    )
     type: Literal["encode"] = "encode"
     how: Code = Field(
         "accumulate", description="accumulate, current, latency, bernoulli or sequence"
@@ -28,7 +31,14 @@ class EncodeSpec(Spec):
         raise ConfigError(_FIRST)
 
     def at_each_step(self, below: Shape, steps: int) -> Layer:
-        return Encode(below, steps, self.how)
+        if self.in_predictions and self.how != "bernoulli":
+            raise ConfigError(f"in_predictions is for bernoulli: {self.how} draws nothing")
+        return Encode(below, steps, self.how, self.in_predictions is True)
+
+    @field_validator("in_predictions")
+    @classmethod
+    def _or_left_out(cls, in_predictions: bool | None) -> bool | None:
+        return in_predictions or None
 
 
 class ReadoutSpec(Spec):

@@ -48,11 +48,12 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Te
 def random_words(keys: Tensor, position: Tensor | int, count: int) -> Tensor:
     """`count` words of 32 bits for each key, at one position of its stream.
 
-    keys: int64 (..., 2); position: the step a draw belongs to, an int or an int64 scalar.
-    Returns int64 (..., count).
+    keys: int64 (..., 2); position: the step or example that a draw belongs to, an int or int64,
+    one for all or (...), one for each key. Returns int64 (..., count).
     """
     blocks = torch.arange(-(-count // 4), dtype=torch.int64, device=keys.device)
     step = torch.as_tensor(position, dtype=torch.int64, device=keys.device)
+    step = step[..., None] if step.ndim else step
     counter = (blocks & _MASK, blocks >> 32, step & _MASK, (step >> 32) & _MASK)
     words = philox(counter, (keys[..., 0, None], keys[..., 1, None]))
     return words.flatten(-2)[..., :count]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bioplaus.errors import ModelError
+from bioplaus.learning.prediction import predicted_alone
 from bioplaus.own_model.inputs import (
     ArrayLike,
     RuleLike,
@@ -89,7 +90,7 @@ def backward(
     before = state.values()
     update = state.update(own, batch)
     at_rest = own.params() | own.norms.running(training=True)
-    output = configured.predict(own.net, at_rest, before, batch.x)
+    output = predicted_alone(configured, own.net, at_rest, before, batch.x, state.seed)
     frozen = own.names.keys() - trained.keys()
     write_gradients(own.names, update.total, frozen, add=True)
     state.finish(update, frozen, add=True)

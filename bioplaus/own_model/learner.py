@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bioplaus.errors import ModelError
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.prediction import predicted_alone
 from bioplaus.learning.rule import Batch
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -145,7 +146,7 @@ class Learner:
         self._check(training=False)
         fitting = fitted(examples(x), self._own)
         params = self._own.params() | self._own.norms.running(training=False)
-        return self.rule.predict(self.net, params, self.state.values(), fitting)
+        return predicted_alone(self.rule, self.net, params, self.state.values(), fitting, self.seed)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move everything, as `nn.Module.to` does: to a device, a dtype or both."""

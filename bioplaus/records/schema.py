@@ -96,7 +96,7 @@ class Curves(_Part):
     """One number per epoch trained; null where it was not finite or not measured."""
 
     metrics: Annotated[dict[str, Numbers], _MANY] = Field(
-        description="epoch means of what the rule reports at each step; always `loss`"
+        description="epoch means of what the rule reports, always `loss`; evaluations: `test_...`"
     )
     validation_accuracy: Numbers
     test_accuracy: Numbers

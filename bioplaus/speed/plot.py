@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from bioplaus.errors import ConfigError
 
 if TYPE_CHECKING:
     from bioplaus.speed.measure import Row
-
-_KINDS = (".svg", ".png", ".pdf")
-
-
-def require(path: str) -> None:
-    """ConfigError where a picture could not be drawn there: better before measuring than after."""
-    if Path(path).suffix not in _KINDS:
-        raise ConfigError(f"cannot draw {path}: its name must end with {', '.join(_KINDS)}")
-    if not Path(path).parent.is_dir():
-        raise ConfigError(f"cannot draw {path}: there is no folder {Path(path).parent}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plot needs matplotlib: pip install 'bioplaus[plot]'")
 
 
 def draw(rows: Sequence[Row], path: str) -> None:

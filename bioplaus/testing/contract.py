@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from bioplaus.learning.batching import batched_predict, batched_update
+from bioplaus.learning.batching import batched_update, unstack
+from bioplaus.learning.prediction import (
+    PredictionNoise,
+    batched_predict,
+    positions,
+    predicted,
+)
 from bioplaus.learning.rule import State, Update
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -159,13 +165,15 @@ def vmap(case: Case) -> str:
     return f"the same to {largest:.0e}{note}"
 
 
-@check("prediction", "`predict` gives the network's outputs, and takes vmap.", "case")
+@check("prediction", "`predict` gives each example's outputs, and takes vmap.", "case")
 def prediction(case: Case) -> None:
     parts = [case.inputs(seed) for seed in range(REPLICAS)]
     params, state, batch, _ = stacked(parts)
     x = batch.x[0]
+    drawn = PredictionNoise(case.rule, case.net, range(REPLICAS), x.dtype, x.device)
+    noise = drawn.each(positions(BATCH, x.device))
     with slow_fallbacks_raise():
-        together = batched_predict(case.rule, case.net)(params, state, x)
+        together = batched_predict(case.rule, case.net)(params, state, x, noise)
     due = (REPLICAS, BATCH, *case.net.layers[-1].out_shape)
     require(
         together.shape == due,
@@ -173,11 +181,19 @@ def prediction(case: Case) -> None:
         "return one row of outputs for each example",
     )
     for index, part in enumerate(parts):
-        alone = case.rule.predict(case.net, part[0], part[1], x)
+        own = unstack(noise, index)
+        alone = predicted(case.rule, case.net, part[0], part[1], x, own)
         require(
             rel(together[index], alone) <= EXACT,
             f"replica {index} predicts other outputs than alone",
             "replicas are mixed in `predict`",
+        )
+        first = {name: tensor[:1] for name, tensor in own.items()}
+        require(
+            rel(predicted(case.rule, case.net, part[0], part[1], x[:1], first), alone[:1]) <= EXACT,
+            "an example's outputs are others where it is predicted by itself",
+            "examples are mixed in `predict`: evaluations are cut into batches as memory allows, "
+            "so answer each example from itself and its own row of the noise",
         )
 
 

@@ -61,10 +61,13 @@ def make_convolutional(activation: str = "tanh", loss: str = "cross_entropy") ->
 
 
 def make_spiking(loss: str = "mse") -> Network:
-    """Three layers of leaky units that fire, over six steps; 5 layers in all, 4 classes."""
+    """Three layers of leaky units that fire, over six steps; 5 layers in all, 4 classes.
+
+    Its encoder draws its spikes, in predictions too.
+    """
     steps, unit = 6, Neuron(0.75, threshold=0.5)
     widths = (7, 9, 6, 4)
-    layers: list[Layer] = [Encode((widths[0],), steps)]
+    layers: list[Layer] = [Encode((widths[0],), steps, "bernoulli", True)]
     for l, (below, above) in enumerate(pairwise(widths)):
         layers.append(AtEachStep(Dense(below, above, bias=False), steps, unit, min(l, 1)))
     return Network((*layers, Readout((4,), steps)), get_loss(loss), 4)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.alignment import AlignmentProbe
-from bioplaus.learning.batching import Rule, batched_predict
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.prediction import PredictionNoise, batched_predict, positions
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -22,6 +23,8 @@ from bioplaus.training.traced_step import Function, Program, Traceable
 
 _ELEMENTS = 2**24
 """Activities of one layer held at once in an evaluation, over all replicas."""
+_DRAWN = 16
+"""Of them, what drawing one random number takes for the time."""
 
 
 NewProgram = Callable[[Function], Program]
@@ -37,7 +40,7 @@ class Examination:
         net: Network,
         lesson: Lesson,
         exams: Mapping[str, Exam],
-        replicas: int,
+        seeds: Sequence[int],
         program: NewProgram,
         capture: bool,
     ) -> None:
@@ -47,13 +50,20 @@ class Examination:
         self._predict = batched_predict(rule, net)
         self._program, self._capture = program, capture
         shapes = (net.in_shape, *(layer.out_shape for layer in net.layers))
+        x = next(iter(exams.values())).x
+        self._noise = PredictionNoise(rule, net, seeds, x.dtype, x.device)
         units = max(torch.Size(shape).numel() for shape in shapes)
-        chunk = max(1, _ELEMENTS // (replicas * units))
-        columns = zip(*([exam.x, *exam.given] for exam in exams.values()), strict=True)
+        chunk = max(1, _ELEMENTS // (len(seeds) * (units + _DRAWN * self._noise.numbers)))
+        columns = zip(*(self._columns(name, exam) for name, exam in exams.items()), strict=True)
         split = [torch.split(torch.cat(column), chunk) for column in columns]
         self._chunks = list(zip(*split, strict=True))
         self._programs: dict[int, Program] = {}
         self._replayed: dict[int, Replayed] = {}
+
+    def _columns(self, split: str, exam: Exam) -> list[Tensor]:
+        """What is asked of each example, and where noise is drawn, its position."""
+        at = [positions(len(exam.x), exam.x.device, split)] if self._noise.numbers else []
+        return [exam.x, *exam.given, *at]
 
     def __call__(self, params: Params, state: State) -> dict[str, Tensor]:
         """ "test_accuracy" and the like, (R,) each, on the parameters' device."""
@@ -82,7 +92,8 @@ class Examination:
     def _function(self, names: Sequence[Sequence[str]]) -> Function:
         def function(*tensors: Tensor) -> Traceable:
             (params, aux, memory), (x, *asked) = taken(tensors, names)
-            output = self._predict(params, State(aux, memory), x)
+            noise = self._noise.each(asked.pop()) if self._noise.numbers else {}
+            output = self._predict(params, State(aux, memory), x, noise)
             judged = self._lesson.judge(self._net, output, asked)
             return list(judged.values()), tuple(judged)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.rule import State
@@ -12,13 +12,14 @@ from bioplaus.tasks.dataset import Split
 from bioplaus.training.evaluation import Examination, NewProgram
 from bioplaus.training.lesson import Lesson
 from bioplaus.training.probing import Probing
+from bioplaus.training.spike_count import SpikeCount, is_counted
 
 Marks = dict[str, list[float | None]]
 """Name -> each replica's number: "test_accuracy", "validation_r2", ..."""
 
 
 class Marking:
-    """The exams of a lesson, and its probes where it has any."""
+    """The exams of a lesson, its probes where it has any, and what an inference costs in spikes."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Marking:
         train: Split,
         others: Mapping[str, Split | None],
         initial: Params,
+        seeds: Sequence[int],
         program: NewProgram,
         capture: bool,
     ) -> None:
@@ -35,13 +37,14 @@ class Marking:
         there = {name: split for name, split in others.items() if split is not None}
         asked = {name: lesson.exam(split, name, train, net) for name, split in there.items()}
         exams = {name: exam for name, exam in asked.items() if exam is not None}
-        replicas = len(next(iter(initial.values())))
         layer = lesson.probed(net)
-        self._exams, self._probing = None, None
+        self._exams, self._probing, self._spikes = None, None, None
         if exams:
-            self._exams = Examination(rule, net, lesson, exams, replicas, program, capture)
+            self._exams = Examination(rule, net, lesson, exams, seeds, program, capture)
         if there and layer is not None:
             self._probing = Probing(rule, net, {"train": train, **there}, layer, initial)
+        if "test" in there and is_counted(rule, net):
+            self._spikes = SpikeCount(rule, net, there["test"], seeds)
 
     def __call__(self, params: Params, state: State, ended: bool) -> Marks:
         """{} where there is no split to measure on. ended: after the last epoch."""
@@ -52,4 +55,6 @@ class Marking:
             marks |= self._probing.after_epoch(params, state)
             if ended:
                 marks |= self._probing.at_the_end(params, state)
+        if self._spikes is not None and ended:
+            marks |= self._spikes(params)
         return marks

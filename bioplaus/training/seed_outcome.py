@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 
 Curve = list[float | None]
+T = TypeVar("T")
 
 EVALUATED = ("test_", "validation_", "probe_")
 """How the names of what evaluations give begin, among a record's metrics."""
@@ -57,6 +59,11 @@ class Outcome:
             case _:
                 curve: Curve = getattr(self, name[0])
                 return curve
+
+
+def measured_before(now: Mapping[str, T], before: Container[str]) -> dict[str, T]:
+    """Metrics without what evaluations did not give yet when a record had those before."""
+    return {n: t for n, t in now.items() if n in before or not n.startswith(EVALUATED)}
 
 
 def note_epoch(

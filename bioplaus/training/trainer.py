@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.alignment import AlignmentProbe
-from bioplaus.learning.batching import Replica, Rule, batched_predict, unstack
+from bioplaus.learning.batching import Replica, Rule, unstack
+from bioplaus.learning.prediction import try_prediction
 from bioplaus.learning.rule import LearningRule, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -59,8 +60,7 @@ class Trainer:
         self.stepper = Stepper(
             rule.watched(), net, splits.train, budget, seeds, compile, each, measured
         )
-        with torch.no_grad():  # what it gives is checked now, not after the first epoch
-            batched_predict(rule, net)(self.params, self.state, splits.train.x[:2])
+        try_prediction(rule, net, self.params, self.state, splits.train.x[:2], self.seeds)
         self._marking = self._make_marking(rule, compile != "off")
         self._probe = self._make_probe(rule, compile != "off") if probe else None
         self.steps_per_epoch = len(splits.train) // budget.batch_size
@@ -276,8 +276,8 @@ class Trainer:
     def _make_marking(self, rule: Rule, capture: bool) -> Marking:
         splits, program = self.splits, self.stepper.measurement
         others = {"validation": splits.validation, "test": splits.test}
-        lesson, initial = self.budget.lesson, self.params
-        return Marking(rule, self.net, lesson, splits.train, others, initial, program, capture)
+        given = self.budget.lesson, splits.train, others, self.params, self.seeds
+        return Marking(rule, self.net, *given, program, capture)
 
     def _make_probe(self, rule: Rule, capture: bool) -> ProbeProgram:
         # the same training examples for every rule and seed

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bioplaus.learning.batching import (
     batched_objective_grad,
-    batched_predict,
     batched_update,
     stack,
     unstack,
 )
+from bioplaus.learning.prediction import batched_predict
 from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
