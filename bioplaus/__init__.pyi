@@ -22,6 +22,7 @@ from .learning.profile import Published as Published
 from .learning.rule import Batch as Batch
 from .learning.rule import LearningRule as LearningRule
 from .learning.rule import NoiseSpec as NoiseSpec
+from .learning.rule import Resting as Resting
 from .learning.rule import RuleConfig as RuleConfig
 from .learning.rule import State as State
 from .learning.rule import Update as Update

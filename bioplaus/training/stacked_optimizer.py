@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -54,13 +54,20 @@ class StackedOptimizer:
             self._parts.append(_Part(spec, part, views, kept))
         self._settings = [part.spec.resolved() for part in self._parts]
 
-    def step(self, grads: Sequence[Tensor]) -> None:
-        """One step along the gradients, (R, ...) each and contiguous, in the tensors' order."""
+    def step(self, grads: Sequence[Tensor], resting: Container[int] = ()) -> None:
+        """One step along the gradients, (R, ...) each and contiguous, in the tensors' order.
+
+        resting: the numbers of tensors that stay as they are, and what is kept of them too.
+        """
+        active = [number for number in range(len(grads)) if number not in resting]
+        if not active:
+            return
         for part, settings in zip(self._parts, self._settings, strict=True):
-            own = grads
+            own = [grads[number] for number in active]
             if part.replicas != slice(None):
-                own = [grad[part.replicas] for grad in grads]
-            self._step(part.views, list(own), part.kept, settings)
+                own = [grad[part.replicas] for grad in own]
+            views = [part.views[number] for number in active]
+            self._step(views, own, [part.kept[number] for number in active], settings)
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the rates of the next steps by this, and by nothing from before.
