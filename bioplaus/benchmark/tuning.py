@@ -267,14 +267,17 @@ def tuning_record(
 
 def _current(experiment: Experiment, setting: str) -> object:
     """What a setting is in an experiment; None for nothing."""
-    section, dot, name = setting.rpartition(".")
+    section, dot, name = setting.partition(".")
     if dot and section in ("optimizer", "aux_optimizer"):
-        return getattr(getattr(experiment, section), name, None)
-    if dot or name not in type(experiment.rule.config).model_fields:
+        spec = getattr(experiment, section)
+        if spec is not None and name.startswith("rates."):
+            return spec.rate_of(name.removeprefix("rates."))
+        return getattr(spec, name, None)
+    if setting not in type(experiment.rule.config).model_fields:
         raise PluginError(
             f"the search space of {experiment.rule.name!r}: there is no setting {setting!r}"
         )
-    return getattr(experiment.rule.config, name)
+    return getattr(experiment.rule.config, setting)
 
 
 def _check_inside(dimension: Dimension, value: object) -> None:

@@ -12,6 +12,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.tasks.task import Task
 
 SECTIONS = ("optimizer", "aux_optimizer", "task")
+_SECTION_STARTS = tuple(f"{section}." for section in SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
     result = Settings(rules={name: {} for name in options})
     for setting, value in settings.items():
         section, dot, option = setting.rpartition(".")
-        if setting.startswith("task."):  # of a table in it, too: task.pruning.sparsity
+        # of a table in a section, too: task.pruning.sparsity, optimizer.rates.2
+        if setting.startswith(_SECTION_STARTS):
             section, dot, option = setting.partition(".")
         if not dot:
             for rule, known in options.items():

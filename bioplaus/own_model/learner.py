@@ -27,7 +27,7 @@ from bioplaus.own_model.inputs import (
     examples,
     fitted,
 )
-from bioplaus.own_model.model_optimizer import model_optimizer
+from bioplaus.own_model.model_optimizer import add_beside, model_optimizer, recommended
 from bioplaus.own_model.own_network import OwnNetwork
 from bioplaus.own_model.rule_state import RuleState
 from bioplaus.own_model.saved_state import restore
@@ -91,7 +91,8 @@ class Learner:
         """What the rule keeps, as in `backward`."""
         self.optimizer = model_optimizer(optimizer, self.rule, self._own)
         if self.state.trained_by_caller:
-            self.optimizer.add_param_group({"params": list(self.aux.values())})
+            spec = recommended(self.rule, self._own) if optimizer is None else optimizer
+            add_beside(self.optimizer, spec if isinstance(spec, OptimizerSpec) else None, self.aux)
 
     @property
     def net(self) -> Network:

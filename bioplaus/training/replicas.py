@@ -47,7 +47,7 @@ class Replicas:
         )
         self.aux, self.memory = self._masks.of_state(self.params, state)
         self._optimizer = StackedOptimizer(
-            [r.optimizer for r in each] or [budget.optimizer], self.params.values()
+            [r.optimizer for r in each] or [budget.optimizer], self.params
         )
         if self.aux and budget.aux_optimizer is None:
             raise PluginError(
@@ -56,7 +56,7 @@ class Replicas:
         self._aux_optimizer = (
             StackedOptimizer(
                 [r.aux_optimizer for r in each if r.aux_optimizer] or [budget.aux_optimizer],
-                self.aux.values(),
+                self.aux,
             )
             if budget.aux_optimizer and self.aux
             else None
