@@ -32,6 +32,7 @@ from .learning.search_space import SearchSpace as SearchSpace
 from .learning.sweep import adjoint_transport as adjoint_transport
 from .learning.sweep import backward_sweep as backward_sweep
 from .network.layer import Params as Params
+from .network.layer_kind import LayerKind as LayerKind
 from .network.network import Network as Network
 from .numerics.random_streams import Stream as Stream
 from .own_model.alignment_table import alignment as alignment

@@ -30,6 +30,7 @@ from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
 from bioplaus.system.secrets import redacted
+from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TrainingData
 from bioplaus.training.configurations import most_together, structure
 
@@ -117,6 +118,7 @@ class TuningPlan:
             "budget": self.budget.model_dump(),
             "first_seed": FIRST_SEED,
             "space": {name: str(dimension) for name, dimension in self.space.items()},
+            **({"layers": layers} if (layers := versions(default.task.content())) else {}),
             **({} if self.study is None else {"study": self.study}),
         }
 

@@ -24,6 +24,7 @@ from bioplaus.records.schema import SCHEMA
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import PRECISIONS
 from bioplaus.system.shell import bioplaus
+from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TrainingData, read_task
 
 _A = TypeVar("_A")
@@ -62,6 +63,7 @@ class Experiment:
             "epochs": self.task.epochs,
             "precision": self.precision,
             # an installed rule raises its version when results change; a file just changes
+            **({"layers": layers} if (layers := versions(self.task.content())) else {}),
             **({"rule_sha256": self.rule_file.checksum} if self.rule_file else {}),
         }
 

@@ -12,6 +12,8 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
     field_validator,
     model_serializer,
     model_validator,
@@ -21,6 +23,7 @@ from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.layer import Layer, Shape
+from bioplaus.network.layer_kind import built, dumped, or_other
 from bioplaus.network.toml_layers import (
     AvgPool2dSpec,
     Conv2dSpec,
@@ -137,6 +140,8 @@ _NodeLayer = Annotated[
         Field(discriminator="type"),
     ],
     BeforeValidator(_with_type),
+    WrapValidator(or_other),
+    WrapSerializer(dumped),
 ]
 
 
@@ -176,7 +181,7 @@ class NodeSpec(BaseModel):
             return spec.build(below)
         if isinstance(spec, ActiveSpec) and spec.needs_time:
             raise ConfigError("neurons and delays are for networks in time: rows with `steps`")
-        return spec.build(_only(below))
+        return built(spec, _only(below))
 
 
 def _only(below: Sequence[Shape]) -> Shape:

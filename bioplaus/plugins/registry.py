@@ -31,6 +31,7 @@ GROUPS = {
     "logger": "bioplaus.loggers",
     "executor": "bioplaus.executors",
     "axis": "bioplaus.axes",
+    "layer": "bioplaus.layers",
 }
 
 

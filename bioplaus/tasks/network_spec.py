@@ -13,6 +13,7 @@ from bioplaus.network.network import Network
 from bioplaus.network.toml_graph import build_nodes, check_nodes
 from bioplaus.network.toml_layers import LayerSpec, build_layers
 from bioplaus.network.toml_nodes import NodeSpec, filled_in
+from bioplaus.tasks import layer_plugins as layer_plugins
 from bioplaus.tasks.variations import vary_layers
 
 
