@@ -272,8 +272,8 @@ def _current(experiment: Experiment, setting: str) -> object:
     section, dot, name = setting.partition(".")
     if dot and section in ("optimizer", "aux_optimizer"):
         spec = getattr(experiment, section)
-        if spec is not None and name.startswith("rates."):
-            return spec.rate_of(name.removeprefix("rates."))
+        if spec is not None and name.startswith("layer_rates."):
+            return spec.rate_of(name.removeprefix("layer_rates."))
         return getattr(spec, name, None)
     if setting not in type(experiment.rule.config).model_fields:
         raise PluginError(

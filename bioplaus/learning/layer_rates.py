@@ -10,12 +10,12 @@ from bioplaus.numerics.random_streams import Stream
 
 def check_rates(spec: OptimizerSpec | None, net: Network) -> None:
     """ConfigError where a rate is of a layer that is not there, or has nothing to learn."""
-    if spec is None or spec.rates is None:
+    if spec is None or spec.layer_rates is None:
         return
     learning = sorted({int(name.partition(".")[0]) for name in net.init(Stream(0))})
-    wrong = [l for l, rate in enumerate(spec.rates, 1) if rate != 1 and l not in learning]
+    wrong = [l for l, rate in enumerate(spec.layer_rates, 1) if rate != 1 and l not in learning]
     if wrong:
         raise ConfigError(
-            f"optimizer: rates: layer {wrong[0]} has nothing to learn, or is not there; those that "
-            f"learn are {', '.join(map(str, learning))}"
+            f"optimizer: layer_rates: layer {wrong[0]} has nothing to learn, or is not there; "
+            f"those that learn are {', '.join(map(str, learning))}"
         )

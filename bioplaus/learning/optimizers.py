@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,6 +17,7 @@ from pydantic import (
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.system.toml_files import TABLE
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 
@@ -38,22 +38,25 @@ class OptimizerSpec(BaseModel):
     Elementwise, so that it treats stacked replicas independently.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     name: OptimizerName = Field("adam", description="adam, adamw, sgd or rmsprop")
     lr: float = Field(1e-3, gt=0, description="learning rate")
-    betas: tuple[float, float] | None = Field(None, description="Adam's averaging factors")
+    betas: tuple[float, float] | None = Field(
+        None, strict=False, description="Adam's averaging factors"
+    )
     eps: float | None = Field(None, gt=0, description="stabiliser outside the root")
     momentum: float | None = Field(None, ge=0, description="for sgd and rmsprop")
     alpha: float | None = Field(None, ge=0, le=1, description="rmsprop's averaging factor")
     weight_decay: float | None = Field(None, ge=0, description="decoupled in adamw only")
-    rates: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+    layer_rates: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
         None,
+        strict=False,
         description="what multiplies the learning rate of layer 1, 2, ..., counted as in "
         '"2.weight"; 1 for those left out, 0 for a layer that stays as it starts',
     )
 
-    @field_validator("rates")
+    @field_validator("layer_rates")
     @classmethod
     def _shortest(cls, rates: tuple[float, ...] | None) -> tuple[float, ...] | None:
         """Without ones at the end, so that a result has one key."""
@@ -76,13 +79,17 @@ class OptimizerSpec(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """What is set for all layers, by torch's names."""
-        return self.model_dump(exclude={"name", "rates"}, exclude_none=True)
+        return self.model_dump(exclude={"name", "layer_rates"}, exclude_none=True)
 
     def rate_of(self, name: str) -> float:
         """What multiplies the learning rate of a tensor of that name: "2.weight" is of layer 2."""
         layer, _, _ = name.partition(".")
         number = int(layer) if layer.isdecimal() else 0
-        return self.rates[number - 1] if self.rates and 0 < number <= len(self.rates) else 1.0
+        return (
+            self.layer_rates[number - 1]
+            if self.layer_rates and 0 < number <= len(self.layer_rates)
+            else 1.0
+        )
 
     def resolved(self) -> dict[str, Any]:
         """All of torch's settings, by its names, with its defaults where nothing is set."""
@@ -91,18 +98,18 @@ class OptimizerSpec(BaseModel):
     def updated(self, changes: Mapping[str, object]) -> OptimizerSpec:
         """These settings with some changed; another `name` keeps only the learning rates.
 
-        "rates.2" is the multiplier of layer 2 alone. Raises UnknownNameError or ConfigError.
+        "layer_rates.2" is the multiplier of layer 2 alone. Raises UnknownNameError or ConfigError.
         """
         changes = dict(changes)
-        for setting in [name for name in changes if name.startswith("rates.")]:
-            rates = changes.get("rates", self.rates or ())
-            changes["rates"] = _with_rate(rates, setting, changes.pop(setting))
+        for setting in [name for name in changes if name.startswith("layer_rates.")]:
+            rates = changes.get("layer_rates", self.layer_rates or ())
+            changes["layer_rates"] = _with_rate(rates, setting, changes.pop(setting))
         for setting in changes:
             if setting not in type(self).model_fields:
                 raise UnknownNameError("optimizer setting", setting, type(self).model_fields)
         kept = self.model_dump(exclude_none=True)
         if changes.get("name", self.name) != self.name:
-            kept = {name: kept[name] for name in ("lr", "rates") if name in kept}
+            kept = {name: kept[name] for name in ("lr", "layer_rates") if name in kept}
         try:
             return OptimizerSpec.model_validate({**kept, **changes})
         except ValidationError as error:
@@ -111,10 +118,10 @@ class OptimizerSpec(BaseModel):
     def build(
         self, tensors: Iterable[Tensor] | Mapping[str, Tensor], fused: bool = True
     ) -> torch.optim.Optimizer:
-        """The torch optimizer over these tensors, stacked or not; by name for `rates`."""
+        """The torch optimizer over these tensors, stacked or not; by name for `layer_rates`."""
         listed = list(tensors.values() if isinstance(tensors, Mapping) else tensors)
         settings = self.settings() | (self.mechanics(listed) if fused else {})
-        if not (isinstance(tensors, Mapping) and self.rates):
+        if not (isinstance(tensors, Mapping) and self.layer_rates):
             return _CLASSES[self.name](listed, **settings)
         return _CLASSES[self.name](self.groups(tensors), **settings)
 
@@ -135,10 +142,10 @@ class OptimizerSpec(BaseModel):
 
 
 def _with_rate(rates: object, setting: str, value: object) -> object:
-    """Rates with that of one layer replaced; ConfigError for "rates.0" and the like."""
-    layer = setting.removeprefix("rates.")
+    """Rates with that of one layer replaced; ConfigError for "layer_rates.0" and the like."""
+    layer = setting.removeprefix("layer_rates.")
     if not layer.isdecimal() or not 1 <= int(layer) <= _MOST_LAYERS:
-        raise ConfigError(f"optimizer: {setting}: a layer is a number from 1, as in rates.2")
+        raise ConfigError(f"optimizer: {setting}: a layer is a number from 1, as in layer_rates.2")
     if not isinstance(rates, Sequence):
         return rates
     filled = [*rates, *[1.0] * (int(layer) - len(rates))]

@@ -134,7 +134,7 @@ class ResidualSpec(Spec):
     """Layers with a copy of their input carried past them and added to what they give."""
 
     type: Literal["residual"] = "residual"
-    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    layers: tuple[LayerSpec, ...] = Field(min_length=1, strict=False)
     activation: str = Field("identity", description="of the sum")
 
     @field_validator("activation")

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     WrapSerializer,
@@ -35,6 +34,7 @@ from bioplaus.network.toml_layers import (
     with_type,
 )
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
+from bioplaus.system.toml_files import TABLE
 
 INPUT = "x"
 """The network's input, as nodes name it."""
@@ -43,7 +43,7 @@ INPUT = "x"
 class _Combining(BaseModel):
     """A node without weights that may have several inputs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     activation: str = Field("identity", description="of the result")
 
@@ -148,10 +148,12 @@ _NodeLayer = Annotated[
 class NodeSpec(BaseModel):
     """One node: its name, what it reads, and all that a layer of its type has, in one table."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=80)
-    inputs: tuple[str, ...] = Field(min_length=1, description="names of earlier nodes, or x")
+    inputs: tuple[str, ...] = Field(
+        min_length=1, strict=False, description="names of earlier nodes, or x"
+    )
     tie: str | None = Field(None, description="an earlier node, whose weights this one shares")
     layer: _NodeLayer
 

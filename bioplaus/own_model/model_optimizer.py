@@ -61,7 +61,9 @@ def recommended(rule: Rule, own: OwnNetwork) -> OptimizerSpec:
 
 def add_beside(optimizer: torch.optim.Optimizer, spec: OptimizerSpec | None, aux: Params) -> None:
     """A rule's auxiliary parameters to the optimizer of the model; at its layers' rates by spec."""
-    own = spec.groups(aux) if spec is not None and spec.rates else [{"params": [*aux.values()]}]
+    own = (
+        spec.groups(aux) if spec is not None and spec.layer_rates else [{"params": [*aux.values()]}]
+    )
     for group in own:
         optimizer.add_param_group(group)
 
@@ -71,6 +73,6 @@ def _check_ties(spec: OptimizerSpec, own: OwnNetwork) -> None:
     for names in own.ties():
         if len({spec.rate_of(name) for name in names}) > 1:
             raise ConfigError(
-                f"optimizer: rates: {' and '.join(names)} are one tensor, so their layers have one "
-                "rate"
+                f"optimizer: layer_rates: {' and '.join(names)} are one tensor, so their layers "
+                "have one rate"
             )

@@ -33,7 +33,7 @@ NAMES = ["1.weight", "1.bias", "2.weight", "3.weight", "head.1"]
 
 
 def spec_of(kind: dict[str, object], rates: object, lr: float = 1e-2) -> OptimizerSpec:
-    return OptimizerSpec.model_validate({**kind, "lr": lr, "rates": rates})
+    return OptimizerSpec.model_validate({**kind, "lr": lr, "layer_rates": rates})
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind["name"]))
@@ -82,24 +82,32 @@ def test_a_gradients_scale_is_no_rate_under_adam_and_a_rate_is() -> None:
 def test_rates_of_one_are_no_rates_and_keys_stay() -> None:
     task = read_task("digits-mlp")
     plain = configure("backprop", task, {}).optimizer
-    assert "rates" not in plain.model_dump(mode="json", exclude_none=True)
+    assert "layer_rates" not in plain.model_dump(mode="json", exclude_none=True)
     for same in ([], [1, 1.0], None):
-        assert configure("backprop", task, {"optimizer.rates": same}).optimizer == plain
-    short = configure("backprop", task, {"optimizer.rates": [0.1, 1]}).optimizer
-    assert short.rates == (0.1,)
-    assert configure("backprop", task, {"optimizer.rates.1": 0.1}).optimizer == short
-    assert short.updated({"name": "sgd"}).rates == (0.1,)
+        assert configure("backprop", task, {"optimizer.layer_rates": same}).optimizer == plain
+    short = configure("backprop", task, {"optimizer.layer_rates": [0.1, 1]}).optimizer
+    assert short.layer_rates == (0.1,)
+    assert configure("backprop", task, {"optimizer.layer_rates.1": 0.1}).optimizer == short
+    assert short.updated({"name": "sgd"}).layer_rates == (0.1,)
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
-        ("optimizer.rates.9", 0.1, "layer 9 has nothing to learn, or is not there; those that"),
-        ("optimizer.rates.0", 0.1, "rates.0: a layer is a number from 1, as in rates.2"),
-        ("optimizer.rates.top", 0.1, "a layer is a number from 1"),
-        ("optimizer.rates.1", -1, "optimizer: rates"),
-        ("optimizer.rates", "slow", "optimizer: rates"),
-        ("optimizer.rates.1.weight", 0.1, "a layer is a number from 1"),
+        (
+            "optimizer.layer_rates.9",
+            0.1,
+            "layer 9 has nothing to learn, or is not there; those that",
+        ),
+        (
+            "optimizer.layer_rates.0",
+            0.1,
+            "layer_rates.0: a layer is a number from 1, as in layer_rates.2",
+        ),
+        ("optimizer.layer_rates.top", 0.1, "a layer is a number from 1"),
+        ("optimizer.layer_rates.1", -1, "optimizer: layer_rates"),
+        ("optimizer.layer_rates", "slow", "optimizer: layer_rates"),
+        ("optimizer.layer_rates.1.weight", 0.1, "a layer is a number from 1"),
     ],
 )
 def test_wrong_rates_are_one_line(setting: str, value: object, said: str) -> None:
@@ -123,7 +131,7 @@ class SlowTop(Honest):
     name = "slow-top"
 
     def optimizer_on(self, net: Network) -> OptimizerSpec:
-        return OptimizerSpec(lr=1e-2, rates=(*[1.0] * (net.depth - 1), 0.1))
+        return OptimizerSpec(lr=1e-2, layer_rates=(*[1.0] * (net.depth - 1), 0.1))
 
 
 def model() -> nn.Sequential:
@@ -149,7 +157,7 @@ def test_a_learner_takes_the_rates_that_a_rule_recommends() -> None:
 
 def test_feedback_beside_a_layer_learns_at_its_rate() -> None:
     """Kolen-Pollack mirrors weights since both take one step: at any rate of the layer."""
-    spec = OptimizerSpec(name="sgd", lr=0.1, rates=(1.0, 0.3))
+    spec = OptimizerSpec(name="sgd", lr=0.1, layer_rates=(1.0, 0.3))
     learner = bioplaus.Learner(model(), "kolen-pollack", optimizer=spec)
     rates = {id(p): g["lr"] for g in learner.optimizer.param_groups for p in g["params"]}
     assert learner.aux and all(n.startswith("2.") for n in learner.aux)
@@ -160,16 +168,16 @@ def test_tied_layers_have_one_rate() -> None:
     tied = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
     tied[2].weight = tied[0].weight
     with pytest.raises(ConfigError, match=r"1.weight and 2.weight are one tensor"):
-        bioplaus.Learner(tied, optimizer=OptimizerSpec(rates=(0.1,)))
+        bioplaus.Learner(tied, optimizer=OptimizerSpec(layer_rates=(0.1,)))
 
 
 def test_a_rate_can_be_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
     cls = registry.load("rule", "backprop")
     monkeypatch.setattr(
-        cls, "search_space", property(lambda self: {"optimizer.rates.1": Around(1)})
+        cls, "search_space", property(lambda self: {"optimizer.layer_rates.1": Around(1)})
     )
     budget = TuningBudget(trials=2, seeds=1, epochs=1)
     tuning = TuningPlan("backprop", read_task("digits-mlp"), {}, "fp32", budget, "0" * 64)
-    assert str(tuning.space["optimizer.rates.1"]) == "log-uniform from 0.1 to 10"
-    assert tuning.start == {"optimizer.rates.1": 1.0}
-    assert tuning.experiment({"optimizer.rates.1": 0.2}).optimizer.rates == (0.2,)
+    assert str(tuning.space["optimizer.layer_rates.1"]) == "log-uniform from 0.1 to 10"
+    assert tuning.start == {"optimizer.layer_rates.1": 1.0}
+    assert tuning.experiment({"optimizer.layer_rates.1": 0.2}).optimizer.layer_rates == (0.2,)
