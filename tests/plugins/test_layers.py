@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from bioplaus.network.activations import parse_activation
 from bioplaus.network.toml_layers import KINDS
 from bioplaus.network.toml_nodes import _KINDS as NODE_KINDS
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.plugins import registry
 from bioplaus.plugins.names import BUILT_IN_LAYERS
 from bioplaus.tasks.task import Task, read_task
 from bioplaus.testing import Failure, check_layer
@@ -40,16 +38,6 @@ epochs = 1
 optimizer = {{ name = "adam", lr = 1e-3 }}
 network = {{ layers = [{layers}, {{ units = 10 }}], init = "xavier_normal" }}
 """
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    registry._installed.cache_clear()
-    yield folder
-    registry._installed.cache_clear()
 
 
 def task_file(folder: Path, layers: str = "{ units = 7 }, " + GAINS) -> str:
