@@ -22,6 +22,7 @@ from .learning.profile import Published as Published
 from .learning.rule import Batch as Batch
 from .learning.rule import LearningRule as LearningRule
 from .learning.rule import NoiseSpec as NoiseSpec
+from .learning.rule import Resting as Resting
 from .learning.rule import RuleConfig as RuleConfig
 from .learning.rule import State as State
 from .learning.rule import Update as Update
@@ -31,6 +32,7 @@ from .learning.search_space import SearchSpace as SearchSpace
 from .learning.sweep import adjoint_transport as adjoint_transport
 from .learning.sweep import backward_sweep as backward_sweep
 from .network.layer import Params as Params
+from .network.layer_kind import LayerKind as LayerKind
 from .network.network import Network as Network
 from .numerics.random_streams import Stream as Stream
 from .own_model.alignment_table import alignment as alignment

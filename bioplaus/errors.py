@@ -113,13 +113,35 @@ def _has_inner(item: ErrorDetails, items: Sequence[ErrorDetails]) -> bool:
     return any(len(i["loc"]) > depth and i["loc"][:depth] == item["loc"] for i in items)
 
 
+_DUE = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is due"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number is due"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is due, without quotes"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list is due, as in [1, 2]"),
+    "string_type": "a text is due, in quotes",
+    "dict_type": "a table is due",
+    "missing": "it is missing",
+    "finite_number": "a finite number is due",
+}
+"""Pydantic's kinds of errors -> what to write instead."""
+
+
 def _in_words(item: ErrorDetails, model: type[BaseModel] | None) -> str:
     """What is wrong, with the closest name where one is unknown."""
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden" and model is not None:
+    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
         *path, name = item["loc"]
-        return f"{message}{closest(str(name), _fields_at(model, path))}"
-    return message
+        return "there is no such field" + (
+            closest(str(name), _fields_at(model, path)) if model is not None else ""
+        )
+    if kind in ("model_type", "model_attributes_type"):
+        fields = _fields_at(model, item["loc"]) if model is not None else []
+        return "a table is due" + (f", of {', '.join(fields)}" if fields else "")
+    if kind == "literal_error" and item["ctx"]["expected"] == "True":
+        return "it should be true, or left out"
+    if kind == "string_pattern_mismatch" and item["ctx"]["pattern"].startswith("^[a-z0-9]"):
+        return "small letters, digits, hyphens, dots and underscores are due, as in my-name"
+    return _DUE.get(kind) or message.replace("Input should be", "it should be")
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from bioplaus.learning.layered_rule import ForwardPass, LayeredRule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
-from bioplaus.learning.rule import AuxOptimizer, NoiseSpec, RuleConfig, State
+from bioplaus.learning.rule import AuxOptimizer, NoiseSpec, Resting, RuleConfig, State
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
 from bioplaus.network.activations import Identity
 from bioplaus.network.layer import Dense, Init, Layer, Params
@@ -61,9 +61,10 @@ class LayerwiseSsl(LayeredRule[LayerwiseSslConfig]):
     """Layer-wise self-supervised learning: every layer tells views apart, no error in between.
 
     For tasks of two views, whose loss it takes at every layer. Where the first view is blocked
-    it is a memory of the last one seen: nothing waits for two at once. The greedy and random
-    schedules hold the other layers still, which takes an optimizer without memory: under Adam a
-    layer drifts on for some ten steps after its turn. Random order recommends plain SGD.
+    it is a memory of the last one seen: nothing waits for two at once. Under the greedy schedule
+    the other layers rest. Under the random one each seed has an order of its own, so that they
+    have gradients of zero instead, which takes an optimizer without memory: under Adam a layer
+    drifts on for some ten steps after its turn. It recommends plain SGD.
 
     The authors' code (C16Mftang/biological-SSL) sums over pairs where this takes the mean, pools
     images before a head where this flattens them, and trains for 100 to 400 epochs a layer. Its
@@ -71,6 +72,7 @@ class LayerwiseSsl(LayeredRule[LayerwiseSslConfig]):
     """
 
     name = "layerwise-ssl"
+    version = 2
     needs = "views"
     Config = LayerwiseSslConfig
     citation = Citation(
@@ -140,6 +142,18 @@ class LayerwiseSsl(LayeredRule[LayerwiseSslConfig]):
         if self.config.schedule == "greedy":
             fixed["step"] = torch.zeros((), dtype=torch.float64)
         return State(aux, fixed)
+
+    def rests(self, net: Network, step: int) -> Resting:
+        """Under the greedy schedule, all layers but one, with what learns beside them."""
+        if self.config.schedule != "greedy":
+            return Resting()
+        hidden, top = _hidden(net), net.depth
+        turn = hidden[min(step // self.config.steps_per_layer, len(hidden) - 1)]
+        others = [l + 1 for l in hidden if l != turn]
+        heads = [f"head.{l}" for l in others if l != hidden[-1] + 1]
+        fed = [f"feedback.{l}" for l in others if self.config.feedback == "updated"]
+        above = [top] if turn != hidden[-1] else []
+        return Resting(frozenset(map(str, [*others, *above])), frozenset([*heads, *fed]))
 
     def shared(self, fwd: ForwardPass) -> dict[int, Stage]:
         """By hidden layer, from 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -96,14 +97,20 @@ def fresh(
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of installed distributions, on the path."""
+    """A folder of installed distributions, on the path; nothing of it is left after the test."""
     from bioplaus.plugins import registry
 
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    registry._installed.cache_clear()
-    yield folder
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "_NOTED", {})
+        patched.syspath_prepend(str(folder))
+        registry._installed.cache_clear()
+        yield folder
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
+    importlib.invalidate_caches()
     registry._installed.cache_clear()
 
 

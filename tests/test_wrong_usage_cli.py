@@ -82,7 +82,7 @@ USAGES: dict[str, Usage] = {
         nothing, [*RUN, "--set", "optimizer.lr=1", "--set", "optimizer.lr=2"], "optimizer.lr",
         "set twice"),
     "a setting of the wrong type": (
-        nothing, [*RUN, "--set", "optimizer.lr=fast"], "fast", "valid number"),
+        nothing, [*RUN, "--set", "optimizer.lr=fast"], "fast", "a number is due"),
     "a section that is none": (
         nothing, [*RUN, "--set", "optimiser.lr=1"], "optimiser", "did you mean"),
     "no seeds": (nothing, [*RUN, "--seeds", "0"], "0:", "a seed alone is a range: 0-0"),

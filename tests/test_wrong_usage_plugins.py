@@ -213,9 +213,9 @@ RULES = [
     python("syntax", b"def (\n", r"own.py does not run: SyntaxError.*\(line 1 of own.py\)"),
 ]  # fmt: skip
 TASKS = [
-    file("unknown key", TINY.replace("epochs", "epoch"), r"epoch: Extra.*; did you mean epochs"),
-    file("unknown optimizer key", TINY.replace("lr =", "rate ="), r"optimizer.rate: Extra.*there"),
-    file("unknown layer key", TINY.replace("units", "unit"), r"unit: Extra.*did you mean units"),
+    file("unknown key", TINY.replace("epochs", "epoch"), r"epoch: there.*; did you mean epochs"),
+    file("unknown optimizer key", TINY.replace("lr =", "rate ="), r"optimizer.rate: .*there are"),
+    file("unknown layer key", TINY.replace("units", "unit"), r"unit: there is .*you mean units"),
     file("unknown layer", TINY.replace('"dense"', '"dens"'), r"layer type 'dens'.*mean dense"),
     file("unknown activation", TINY.replace("leaky_relu(0.1)", "leakyrelu"), r"leakyrelu"),
     file("no epochs", TINY.replace("epochs = 2", "epochs = 0"), r"epochs:.*greater than 0"),

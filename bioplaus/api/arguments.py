@@ -48,7 +48,7 @@ def chosen_rules(
     if rules is None:
         if not found:
             raise ConfigError("name at least one rule, or give plugin='my_rule.py'")
-        return Chosen(found, dict(settings or {}))
+        return Chosen(found, _plain(settings))
     one = isinstance(rules, str | type | LearningRule) or not isinstance(rules, Iterable)
     names: list[str] = []
     own: dict[str, object] = {}
@@ -58,7 +58,15 @@ def chosen_rules(
         own |= {f"{name}.{option}": value for option, value in options.items()}
     if not names:
         raise ConfigError("name at least one rule")
-    return Chosen(names, own | dict(settings or {}))
+    return Chosen(names, own | _plain(settings))
+
+
+def _plain(settings: Mapping[str, object] | None) -> dict[str, object]:
+    """The settings, with numbers of numpy or torch as Python's."""
+    return {
+        name: value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+        for name, value in (settings or {}).items()
+    }
 
 
 def _named(rule: object) -> tuple[str, dict[str, object]]:

@@ -21,6 +21,7 @@ from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.tasks.data_cache import load_data
+from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TaskData, read_task
 from bioplaus.training.configurations import most_together
 
@@ -168,6 +169,8 @@ def expand(suite: Suite, needs_data: Callable[[Task], bool] = lambda task: True)
     for entry, common in suite.variants():
         try:
             task = read_task(entry.task)
+            if versions(task.content()):
+                task.build_network()  # what a plugin's layer raises is the task's fault, no rule's
         except PluginError as error:
             benchmark.leave_out(entry.task, error)
             continue

@@ -7,21 +7,21 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from bioplaus import suites
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.plugins import registry
 from bioplaus.records.schema import TuningBudget
 from bioplaus.system.paths import expanded
-from bioplaus.system.toml_files import parse_toml, read_toml
+from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
 
 ALL = "all"
 MAX_SEEDS = 10_000
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
 
 class RuleEntry(_Data):
@@ -79,7 +79,7 @@ def _seeds(value: object) -> object:
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"between 1 and {MAX_SEEDS:,} seeds")
         return list(range(value))
-    return value
+    return list(value) if isinstance(value, tuple | range) else value
 
 
 def _set(field: str, value: object) -> dict[str, object]:

@@ -30,6 +30,7 @@ from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
 from bioplaus.system.secrets import redacted
+from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TrainingData
 from bioplaus.training.configurations import most_together, structure
 
@@ -117,6 +118,7 @@ class TuningPlan:
             "budget": self.budget.model_dump(),
             "first_seed": FIRST_SEED,
             "space": {name: str(dimension) for name, dimension in self.space.items()},
+            **({"layers": layers} if (layers := versions(default.task.content())) else {}),
             **({} if self.study is None else {"study": self.study}),
         }
 
@@ -267,14 +269,17 @@ def tuning_record(
 
 def _current(experiment: Experiment, setting: str) -> object:
     """What a setting is in an experiment; None for nothing."""
-    section, dot, name = setting.rpartition(".")
+    section, dot, name = setting.partition(".")
     if dot and section in ("optimizer", "aux_optimizer"):
-        return getattr(getattr(experiment, section), name, None)
-    if dot or name not in type(experiment.rule.config).model_fields:
+        spec = getattr(experiment, section)
+        if spec is not None and name.startswith("layer_rates."):
+            return spec.rate_of(name.removeprefix("layer_rates."))
+        return getattr(spec, name, None)
+    if setting not in type(experiment.rule.config).model_fields:
         raise PluginError(
             f"the search space of {experiment.rule.name!r}: there is no setting {setting!r}"
         )
-    return getattr(experiment.rule.config, name)
+    return getattr(experiment.rule.config, setting)
 
 
 def _check_inside(dimension: Dimension, value: object) -> None:

@@ -14,6 +14,7 @@ import click
 from bioplaus import suites, tasks
 from bioplaus.errors import UnknownNameError
 from bioplaus.plugins import registry
+from bioplaus.plugins.names import BUILT_IN_LAYERS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -22,7 +23,7 @@ Row = tuple[str, str, str]
 """Name, one line, where it comes from."""
 
 
-@click.group("list", short_help="Name the rules, datasets, tasks, suites or axes there are.")
+@click.group("list", short_help="Name the rules, datasets, tasks, suites, layers or axes.")
 def list_group() -> None:
     """Name what there is: one line each, tab-separated where the output is not a terminal."""
 
@@ -57,6 +58,14 @@ def list_tasks(rule: str | None) -> None:
 def list_suites() -> None:
     """The built-in suites; `bioplaus show SUITE` prints one to copy."""
     _print_rows([(name, suites.description(name), "built-in") for name in suites.names()])
+
+
+@list_group.command("layers")
+def list_layers() -> None:
+    """The types of layers in task files."""
+    own = [(name, "", "built-in") for name in BUILT_IN_LAYERS]
+    others = registry.plugins("layer").values()
+    _print_rows([*own, *[(p.name, p.summary(), p.source) for p in others]])
 
 
 @list_group.command("axes")

@@ -14,6 +14,7 @@ from bioplaus import tasks
 from bioplaus.errors import BioplausError, ConfigError, PluginError, UnsupportedError, shown
 from bioplaus.experiments.settings import Settings, sort_settings
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layer_rates import check_rates
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Need
 from bioplaus.network.network import Network
@@ -23,6 +24,7 @@ from bioplaus.records.schema import SCHEMA
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import PRECISIONS
 from bioplaus.system.shell import bioplaus
+from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TrainingData, read_task
 
 _A = TypeVar("_A")
@@ -61,6 +63,7 @@ class Experiment:
             "epochs": self.task.epochs,
             "precision": self.precision,
             # an installed rule raises its version when results change; a file just changes
+            **({"layers": layers} if (layers := versions(self.task.content())) else {}),
             **({"rule_sha256": self.rule_file.checksum} if self.rule_file else {}),
         }
 
@@ -227,6 +230,7 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
     if chosen.aux_optimizer and recommended_aux is None:
         raise ConfigError(f"{rule.name} as configured learns no auxiliary parameters to optimize")
     aux_optimizer = recommended_aux and recommended_aux.updated(chosen.aux_optimizer)
+    check_rates(optimizer, network)
     differences = {
         **_differences(rule.config, type(rule.config)()),
         **_differences(optimizer, recommended, "optimizer."),

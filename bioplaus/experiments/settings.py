@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.tasks.task import Task
 
 SECTIONS = ("optimizer", "aux_optimizer", "task")
+_SECTION_STARTS = tuple(f"{section}." for section in SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def _value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {literal}")["value"]
     except (ValueError, RecursionError):  # no TOML, or too deep or too long a number for Python
-        return text
+        return float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)(e[+-]?\d+)?", text, re.I) else text
 
 
 def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -> Settings:
@@ -55,7 +57,8 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
     result = Settings(rules={name: {} for name in options})
     for setting, value in settings.items():
         section, dot, option = setting.rpartition(".")
-        if setting.startswith("task."):  # of a table in it, too: task.pruning.sparsity
+        # of a table in a section, too: task.pruning.sparsity, optimizer.layer_rates.2
+        if setting.startswith(_SECTION_STARTS):
             section, dot, option = setting.partition(".")
         if not dot:
             for rule, known in options.items():
@@ -80,6 +83,7 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
 
 
 _SYNONYMS = {
+    "rate": "lr",
     "learning_rate": "lr",
     "learning-rate": "lr",
     "learningrate": "lr",

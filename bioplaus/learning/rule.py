@@ -25,6 +25,7 @@ from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
 from bioplaus.learning.update import Batch as Batch
 from bioplaus.learning.update import NoiseSpec as NoiseSpec
+from bioplaus.learning.update import Resting as Resting
 from bioplaus.learning.update import State as State
 from bioplaus.learning.update import Update as Update
 from bioplaus.network.layer import Params
@@ -148,6 +149,13 @@ class LearningRule(ABC, Generic[C]):
         A rule has few variants, which agree in all but `update`; each is traced once.
         """
         return self
+
+    def rests(self, net: Network, step: int) -> Resting:
+        """What does not learn in step `step` (from 0): by default everything does.
+
+        Its gradients are zeros. It depends on the network and the step alone, never on values.
+        """
+        return Resting()
 
     def watched(self) -> Self:
         """The rule for a harness that asks `adapted` and `redone` after every epoch.

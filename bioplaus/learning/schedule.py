@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, model_validator
+
+from bioplaus.system.toml_files import TABLE
 
 
 class Schedule(BaseModel):
@@ -23,12 +25,20 @@ class Schedule(BaseModel):
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     kind: Literal["cosine", "linear", "step", "constant"] = "cosine"
     warmup: float = Field(0.0, ge=0, description="epochs in which the rate rises")
     gamma: float = Field(0.1, gt=0, le=1, description="for step: the factor each time")
     every: float = Field(10.0, gt=0, description="for step: epochs between two of these times")
+
+    @model_validator(mode="after")
+    def _of_steps(self) -> Schedule:
+        usual = Schedule.model_fields
+        for name in ("gamma", "every"):
+            if self.kind != "step" and getattr(self, name) != usual[name].default:
+                raise ValueError(f'{name} is for kind = "step", and this one is {self.kind}')
+        return self
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """At a step, from 0."""

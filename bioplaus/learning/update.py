@@ -47,6 +47,23 @@ class Update(NamedTuple):
         return {n: g + penalty[n] if n in penalty else g for n, g in self.grads.items()}
 
 
+class Resting(NamedTuple):
+    """What does not learn in a step: no optimizer touches it, nor the moments it keeps of it.
+
+    Names of tensors, or what stands before a point in them: "2" is all of layer 2. A gradient of
+    zero is another thing: under Adam, momentum or weight decay a parameter moves on.
+
+    Example:
+
+        >>> from bioplaus import Resting
+        >>> Resting(params=frozenset({"1", "3.bias"})).params >= {"3.bias"}
+        True
+    """
+
+    params: frozenset[str] = frozenset()
+    aux: frozenset[str] = frozenset()
+
+
 class NoiseSpec(NamedTuple):
     """Random numbers that a rule wants at each step, drawn afresh by the harness."""
 

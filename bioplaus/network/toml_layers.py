@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, WrapSerializer, WrapValidator, field_validator
 
 from bioplaus.errors import ConfigError, closest
 from bioplaus.network.activations import parse_activation
@@ -14,6 +14,7 @@ from bioplaus.network.conv import Conv2d
 from bioplaus.network.dropout import Dropout
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
+from bioplaus.network.layer_kind import built, dumped, or_other, other_kinds
 from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.residual import copied, joined
@@ -154,7 +155,7 @@ class ResidualSpec(Spec):
     """Layers with a copy of their input carried past them and added to what they give."""
 
     type: Literal["residual"] = "residual"
-    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    layers: tuple[LayerSpec, ...] = Field(min_length=1, strict=False)
     activation: str = Field("identity", description="of the sum")
 
     @field_validator("activation")
@@ -182,7 +183,8 @@ def with_type(table: object, kinds: tuple[str, ...] = KINDS) -> object:
         return table
     kind = table.get("type", "dense")
     if kind not in kinds:
-        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), kinds)}")
+        known = [*kinds, *other_kinds()]
+        raise ValueError(f"unknown layer type {kind!r}{closest(str(kind), known)}")
     return {**table, "type": kind}
 
 
@@ -202,6 +204,8 @@ LayerSpec = Annotated[
         Field(discriminator="type"),
     ],
     BeforeValidator(with_type),
+    WrapValidator(or_other),
+    WrapSerializer(dumped),
 ]
 ResidualSpec.model_rebuild()
 
@@ -237,7 +241,7 @@ def _row(specs: tuple[LayerSpec, ...], shape: Shape, nodes: list[Node]) -> Shape
                 raise ConfigError(
                     "neurons, delays and recurrent weights need time: set steps in [network]"
                 )
-            layer = spec.build(below)
+            layer = built(spec, below)
         except ConfigError as error:
             raise ConfigError(f"layer {number} ({spec.type}): {error}") from None
         shape = layer.out_shape

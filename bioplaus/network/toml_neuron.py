@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from bioplaus.network.neuron import Neuron, Reset, SuperSpike, parse_surrogate
+from bioplaus.system.toml_files import TABLE
 
 
 class NeuronSpec(BaseModel):
     """A spiking unit; see `bioplaus.network.neuron`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     decay: float = Field(1.0, ge=0, le=1, description="of the potential at each step; 1 for none")
     decay_input: bool = Field(False, description="the current times 1 - decay: an average")

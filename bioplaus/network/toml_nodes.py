@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
     field_validator,
     model_serializer,
     model_validator,
@@ -21,6 +22,7 @@ from bioplaus.errors import ConfigError
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.layer import Layer, Shape
+from bioplaus.network.layer_kind import built, dumped, or_other
 from bioplaus.network.toml_layers import (
     AvgPool2dSpec,
     Conv2dSpec,
@@ -32,6 +34,7 @@ from bioplaus.network.toml_layers import (
     with_type,
 )
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
+from bioplaus.system.toml_files import TABLE
 
 INPUT = "x"
 """The network's input, as nodes name it."""
@@ -40,7 +43,7 @@ INPUT = "x"
 class _Combining(BaseModel):
     """A node without weights that may have several inputs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     activation: str = Field("identity", description="of the result")
 
@@ -137,16 +140,20 @@ _NodeLayer = Annotated[
         Field(discriminator="type"),
     ],
     BeforeValidator(_with_type),
+    WrapValidator(or_other),
+    WrapSerializer(dumped),
 ]
 
 
 class NodeSpec(BaseModel):
     """One node: its name, what it reads, and all that a layer of its type has, in one table."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=80)
-    inputs: tuple[str, ...] = Field(min_length=1, description="names of earlier nodes, or x")
+    inputs: tuple[str, ...] = Field(
+        min_length=1, strict=False, description="names of earlier nodes, or x"
+    )
     tie: str | None = Field(None, description="an earlier node, whose weights this one shares")
     layer: _NodeLayer
 
@@ -176,7 +183,7 @@ class NodeSpec(BaseModel):
             return spec.build(below)
         if isinstance(spec, ActiveSpec) and spec.needs_time:
             raise ConfigError("neurons and delays are for networks in time: rows with `steps`")
-        return spec.build(_only(below))
+        return built(spec, _only(below))
 
 
 def _only(below: Sequence[Shape]) -> Shape:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.time import AtEachStep
 from bioplaus.network.toml_neuron import NeuronSpec
+from bioplaus.system.toml_files import TABLE
 
 MOST = 2**24
 """Of units, channels and the like: beyond it, arithmetic on sizes would overflow in torch."""
@@ -19,7 +20,7 @@ MOST = 2**24
 class Spec(BaseModel):
     """One layer; its input is the layer below."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     reads_vectors: ClassVar[bool] = False
 

@@ -22,7 +22,7 @@ from bioplaus.own_model.inputs import (
     examples,
 )
 from bioplaus.own_model.own_network import OwnNetwork
-from bioplaus.own_model.rule_state import RuleState, write_gradients
+from bioplaus.own_model.rule_state import RuleState
 from bioplaus.plugins import defaults
 
 
@@ -63,7 +63,8 @@ def backward(
     rule: a name, a rule's class, or a rule; config: its options. plugin: a Python file with
     rules, which have names then.
     state: of the call before; None starts one from `seed`.
-    Gradients add to those that are there, so zero them as usual. Frozen parameters get none.
+    Gradients add to those that are there, so zero them as usual. Frozen parameters and
+    those that rest in this step (`LearningRule.rests`) get none.
     A parameter that stands at several places gets the sum.
 
     Raises ModelError naming a module, a node or an argument that has no place here,
@@ -80,7 +81,8 @@ def backward(
     configured = chosen_rule(rule, config, plugin)
     x = examples(x)
     own = OwnNetwork(model, tuple(x.shape[1:]), chosen_loss(loss))
-    trained, batch = own.trained(), batch_of(x, y, own)
+    own.trained()
+    batch = batch_of(x, y, own)
     own.narrow(batch.y.shape[1])
     if state is None:
         own.check_forward()
@@ -91,9 +93,8 @@ def backward(
     update = state.update(own, batch)
     at_rest = own.params() | own.norms.running(training=True)
     output = predicted_alone(configured, own.net, at_rest, before, batch.x, state.seed)
-    frozen = own.names.keys() - trained.keys()
-    write_gradients(own.names, update.total, frozen, add=True)
-    state.finish(update, frozen, add=True)
+    state.write(own, update, add=True)
+    state.finish(update)
     return Backward(update.metrics["loss"], output, state)
 
 

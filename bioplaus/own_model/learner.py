@@ -28,9 +28,9 @@ from bioplaus.own_model.inputs import (
     examples,
     fitted,
 )
-from bioplaus.own_model.model_optimizer import model_optimizer
+from bioplaus.own_model.model_optimizer import add_beside, model_optimizer, recommended
 from bioplaus.own_model.own_network import OwnNetwork
-from bioplaus.own_model.rule_state import RuleState, write_gradients
+from bioplaus.own_model.rule_state import RuleState
 from bioplaus.own_model.saved_state import restore
 from bioplaus.plugins import defaults
 
@@ -92,7 +92,8 @@ class Learner:
         """What the rule keeps, as in `backward`."""
         self.optimizer = model_optimizer(optimizer, self.rule, self._own)
         if self.state.trained_by_caller:
-            self.optimizer.add_param_group({"params": list(self.aux.values())})
+            spec = recommended(self.rule, self._own) if optimizer is None else optimizer
+            add_beside(self.optimizer, spec if isinstance(spec, OptimizerSpec) else None, self.aux)
 
     @property
     def net(self) -> Network:
@@ -128,15 +129,15 @@ class Learner:
     def step(self, x: ArrayLike, y: ArrayLike) -> Step:
         """One update from a batch: x (N, ...), y class indices (N) or float targets (N, outputs).
 
-        Gradients from before are replaced; parameters that are frozen by now have none, and
-        stay. ModelError for a batch that does not fit.
+        Gradients from before are replaced; parameters that are frozen by now, or rest in this
+        step (`LearningRule.rests`), have none, and stay. ModelError for a batch that does not fit.
         """
         self._check()
-        trained, batch = self._own.trained(), self._batch(x, y)
+        self._own.trained()
+        batch = self._batch(x, y)
         update = self.state.update(self._own, batch)
-        frozen = self._own.names.keys() - trained.keys()
-        write_gradients(self._own.names, update.total, frozen, add=False)
-        self.state.finish(update, frozen, add=False)
+        self.state.write(self._own, update, add=False)
+        self.state.finish(update)
         self.optimizer.step()
         return Step(update.metrics["loss"], update.metrics)
 

@@ -6,7 +6,9 @@ import torch
 
 from bioplaus.errors import ConfigError, ModelError
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layer_rates import check_rates
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.network.layer import Params
 from bioplaus.own_model.own_network import OwnNetwork
 
 _EXAMPLE = (
@@ -21,10 +23,14 @@ def model_optimizer(given: object, rule: Rule, own: OwnNetwork) -> torch.optim.O
     one of another model.
     """
     if given is None:
-        given = rule.optimizer_on(own.net) or OptimizerSpec(name="adam", lr=1e-3)
+        given = recommended(rule, own)
     if isinstance(given, OptimizerSpec):
         # frozen parameters too: they have no gradient, and may be thawed
-        return given.build(dict.fromkeys(own.names.values()))
+        check_rates(given, own.net)
+        _check_ties(given, own)
+        once = {names[0] for names in own.ties()}
+        again = {name for names in own.ties() for name in names} - once
+        return given.build({name: p for name, p in own.names.items() if name not in again})
     if isinstance(given, torch.optim.LBFGS):
         raise ConfigError(f"LBFGS evaluates the loss by itself, and a rule cannot: give {_EXAMPLE}")
     if not isinstance(given, torch.optim.Optimizer):
@@ -46,3 +52,27 @@ def model_optimizer(given: object, rule: Rule, own: OwnNetwork) -> torch.optim.O
             "learner before: make one from this model's parameters()"
         )
     return given
+
+
+def recommended(rule: Rule, own: OwnNetwork) -> OptimizerSpec:
+    """What the rule recommends, else Adam at 1e-3."""
+    return rule.optimizer_on(own.net) or OptimizerSpec(name="adam", lr=1e-3)
+
+
+def add_beside(optimizer: torch.optim.Optimizer, spec: OptimizerSpec | None, aux: Params) -> None:
+    """A rule's auxiliary parameters to the optimizer of the model; at its layers' rates by spec."""
+    own = (
+        spec.groups(aux) if spec is not None and spec.layer_rates else [{"params": [*aux.values()]}]
+    )
+    for group in own:
+        optimizer.add_param_group(group)
+
+
+def _check_ties(spec: OptimizerSpec, own: OwnNetwork) -> None:
+    """ConfigError where one tensor stands at places of several rates."""
+    for names in own.ties():
+        if len({spec.rate_of(name) for name in names}) > 1:
+            raise ConfigError(
+                f"optimizer: layer_rates: {' and '.join(names)} are one tensor, so their layers "
+                "have one rate"
+            )

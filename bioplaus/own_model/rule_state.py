@@ -10,6 +10,7 @@ from torch import Tensor
 from bioplaus.errors import ModelError, UnsupportedError
 from bioplaus.learning.batching import NoiseSource, Rule, apart, cast, unstack
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.learning.resting import resting_at
 from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -90,17 +91,25 @@ class RuleState:
         """This step's update as in `eval` mode; nothing is changed."""
         return self._update(own.params() | own.norms.running(training=False), batch)
 
-    def finish(self, update: Update, frozen: Container[str], *, add: bool) -> None:
-        """Take an update over: the auxiliary parameters' gradients, and the memory.
+    def write(self, own: OwnNetwork, update: Update, *, add: bool) -> None:
+        """This step's gradients, the model's and the auxiliary parameters', into `.grad`.
 
-        frozen: parameters of the model; what the caller trains beside one of them rests too.
-        add: to the gradients that are there, of parameters that the caller trains.
+        What rests has none: frozen parameters, what the rule lets rest in this step, and what
+        the caller trains beside a frozen one. add: to the gradients that are there, of
+        parameters that the caller trains.
         """
-        if self.trained_by_caller:
-            resting = {name for name in self.aux if name in frozen}
-            write_gradients(self.aux, update.aux_grads, resting, add=add)
-        else:
-            write_gradients(self.aux, update.aux_grads, (), add=False)
+        rule = self.rule.variant(self.step)
+        resting = resting_at(rule, self.net, self.step, own.params(), self.values())
+        frozen = own.names.keys() - own.trained().keys()
+        learning = {id(p) for name, p in own.names.items() if name not in resting.params}
+        still = {name for name, p in own.names.items() if id(p) not in learning}
+        write_gradients(own.names, update.total, frozen | still, add=add)
+        beside = self.aux.keys() & frozen if self.trained_by_caller else set()
+        idle = resting.aux | beside
+        write_gradients(self.aux, update.aux_grads, idle, add=add and self.trained_by_caller)
+
+    def finish(self, update: Update) -> None:
+        """Step the rule's own optimizer, and take the next memory over."""
         if self.optimizer is not None:
             self.optimizer.step()
         self.memory = update.memory

@@ -9,6 +9,10 @@ from bioplaus.errors import shown
 LONGEST = 80
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 """What Windows gives no file to, with any ending."""
+BUILT_IN_LAYERS = (
+    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "truncate", "residual",
+    "dropout", "encode", "readout", "add", "multiply", "concat", "slice", "activation",
+)  # fmt: skip
 _MEANT_OTHERWISE = {
     "rule": {
         "all": '`rules = "all"` in a suite',
@@ -16,6 +20,7 @@ _MEANT_OTHERWISE = {
         "aux_optimizer": "`--set aux_optimizer.lr=...`",
         "task": "`--set task.epochs=...`",
     },
+    "layer": {name: "a built-in layer of that type" for name in BUILT_IN_LAYERS},
 }
 
 

@@ -31,6 +31,7 @@ GROUPS = {
     "logger": "bioplaus.loggers",
     "executor": "bioplaus.executors",
     "axis": "bioplaus.axes",
+    "layer": "bioplaus.layers",
 }
 
 
@@ -189,8 +190,12 @@ def _installed(kind: str) -> tuple[dict[str, Plugin], list[str]]:
 def _entries(kind: str) -> list[Plugin]:
     """What is installed, bioplaus's own first."""
     found = []
+    sources: dict[int, str] = {}  # each look at a name or version reads the metadata anew
     for entry in set(entry_points(group=GROUPS[kind])):
-        source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        dist = entry.dist
+        if dist is not None and id(dist) not in sources:
+            sources[id(dist)] = f"{dist.name} {dist.version}"
+        source = sources[id(dist)] if dist is not None else "unknown"
         found.append(Plugin(kind, entry.name, entry.value, source))
     return sorted(found, key=lambda p: (not _is_ours(p), p.name, p.target))
 

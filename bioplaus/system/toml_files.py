@@ -6,11 +6,21 @@ import codecs
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bioplaus.errors import ConfigError, shown
 from bioplaus.system.paths import expanded
 
+if TYPE_CHECKING:
+    from pydantic import ConfigDict
+
+TABLE: ConfigDict = {
+    "frozen": True,
+    "extra": "forbid",
+    "allow_inf_nan": False,
+    "strict": True,
+}
+"""Of the models that read such files: a number in quotes is a mistake, not a number."""
 MAX_BYTES = 256 * 2**10
 """Of a file: the largest built-in one has less than a hundredth of it."""
 MAX_DOTS = 1000

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Shape
+from bioplaus.system.toml_files import TABLE
 
 
 class Augment(BaseModel):
@@ -18,7 +19,7 @@ class Augment(BaseModel):
     updates are compared with gradients is changed once, the same for all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     pad: int = Field(0, ge=0, le=1024, description="pixels by which a crop may be shifted")
     flip: bool = Field(False, description="every second image from left to right")

@@ -9,15 +9,16 @@ from __future__ import annotations
 from math import prod
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.contrastive import ContrastiveHinge
 from bioplaus.network.layer import Shape
+from bioplaus.system.toml_files import TABLE
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
 
 class Mask(_Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Init, InitScheme, Shape
@@ -13,17 +13,19 @@ from bioplaus.network.network import Network
 from bioplaus.network.toml_graph import build_nodes, check_nodes
 from bioplaus.network.toml_layers import LayerSpec, build_layers
 from bioplaus.network.toml_nodes import NodeSpec, filled_in
+from bioplaus.system.toml_files import TABLE
+from bioplaus.tasks import layer_plugins as layer_plugins
 from bioplaus.tasks.variations import vary_layers
 
 
 class NetworkSpec(BaseModel):
     """Layers from the input up, or the nodes of a graph, and how their weights start."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
-    layers: tuple[LayerSpec, ...] | None = Field(None, min_length=1)
+    layers: tuple[LayerSpec, ...] | None = Field(None, min_length=1, strict=False)
     nodes: Annotated[tuple[NodeSpec, ...] | None, BeforeValidator(filled_in)] = Field(
-        None, min_length=1, description="in the order in which they are computed"
+        None, min_length=1, strict=False, description="in the order in which they are computed"
     )
     init: InitScheme = "orthogonal"
     gain: float = Field(1.0, gt=0)

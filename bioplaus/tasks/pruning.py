@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.system.toml_files import TABLE
 
 
 class Pruning(BaseModel):
     """What share of the weights is left out, and of feedback weights too or not."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     sparsity: float = Field(ge=0, lt=1, description="share of each layer's weights left out")
     kind: Literal["random"] = Field("random", description="which: the seed's, at random")

@@ -8,7 +8,7 @@ from math import prod
 from typing import Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from bioplaus import tasks
@@ -28,7 +28,7 @@ from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.system.toml_files import parse_toml, read_toml
+from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
 from bioplaus.tasks.augment import Augment
 from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
@@ -41,7 +41,7 @@ from bioplaus.tasks.variations import first_examples, with_noisy_labels
 class Task(BaseModel):
     """A benchmark task; copy a built-in file to make your own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = TABLE
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)
     description: str = ""

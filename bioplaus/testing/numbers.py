@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 
@@ -15,20 +15,21 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
 from bioplaus.errors import UnsupportedError
-from bioplaus.experiments.experiment import choose_task
+from bioplaus.experiments.experiment import Experiment, choose_task
 from bioplaus.learning.alignment import AlignmentProbe
 from bioplaus.learning.batching import NoiseSource, Rule, stacked_initial, unstack
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Params
-from bioplaus.system.device import PRECISIONS, suitable_threads
+from bioplaus.system.device import suitable_threads
 from bioplaus.tasks.data_cache import load_data
 from bioplaus.tasks.dataset import Split
-from bioplaus.tasks.task import Task, TaskData, prepare, read_task
+from bioplaus.tasks.task import Task, TaskData, read_task
 from bioplaus.testing.cases import CPU, Case
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import distance
 from bioplaus.testing.failures import Skip, require
-from bioplaus.training.budget import Budget, lesson
+from bioplaus.training.budget import Budget, budget, lesson
+from bioplaus.training.groups import prepared
 from bioplaus.training.operation_count import count
 from bioplaus.training.progress import Splits
 from bioplaus.training.trainer import Trainer
@@ -108,20 +109,25 @@ def digits_for(case: Case) -> Bench:
     if reason is not None:
         raise Skip(f"it cannot train on {task.name}: {reason}")
     data = load_data(task)
+    splits = prepared(experiment_of(case.rule, task), data, CPU)
+    return Bench(task, data, replace(splits, validation=None))
 
-    def ready(split: Split) -> Split:
-        return prepare(split, net.in_shape, data.scale, PRECISIONS["fp32"], CPU)
 
-    return Bench(task, data, Splits(ready(data.train), None, ready(data.test)))
+def experiment_of(rule: Rule, task: Task) -> Experiment:
+    """The rule on the task, with the optimizers that it recommends."""
+    optimizer = rule.optimizer_on(task.build_network()) or task.optimizer
+    own = rule.aux_optimizer
+    return Experiment(task, rule, optimizer, optimizer if own == "same" else own, "fp32", "")
+
+
+def few_epochs(rule: Rule, task: Task) -> Budget:
+    """The task's, with its schedule, pruning and lesson, in a few epochs."""
+    return replace(budget(experiment_of(rule, task)), epochs=EPOCHS)
 
 
 def _trainer(rule: Rule, bench: Bench, seeds: range) -> Trainer:
-    net = bench.task.build_network()
-    optimizer = rule.optimizer_on(net) or bench.task.optimizer
-    own = rule.aux_optimizer
-    aux = optimizer if own == "same" else own
-    budget = Budget(bench.task.batch_size, EPOCHS, optimizer, aux, lesson(bench.task))
-    return Trainer(rule, net, bench.splits, budget, seeds)
+    spent = few_epochs(rule, bench.task)
+    return Trainer(rule, bench.task.build_network(), bench.splits, spent, seeds)
 
 
 def first_batch(bench: Bench) -> Batch:

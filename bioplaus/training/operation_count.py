@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,8 @@ def _flops(node: Node) -> int:
     if str(packet) == "bioplaus.product_in_full":
         a, b = (argument.shape for argument in arguments)
         return int(2 * a.numel() * b[-1])
+    from torch.utils.flop_counter import flop_registry  # brings triton: a plan does without
+
     if packet not in flop_registry:
         return 0
     keywords = {name: _meta(a) for name, a in node.kwargs.items()}

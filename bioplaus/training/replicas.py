@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from bioplaus.errors import PluginError
 from bioplaus.learning.batching import Replica, Rule, stack, stacked_initial, unstack
-from bioplaus.learning.rule import Batch, State
+from bioplaus.learning.rule import Batch, Resting, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -47,7 +47,7 @@ class Replicas:
         )
         self.aux, self.memory = self._masks.of_state(self.params, state)
         self._optimizer = StackedOptimizer(
-            [r.optimizer for r in each] or [budget.optimizer], self.params.values()
+            [r.optimizer for r in each] or [budget.optimizer], self.params
         )
         if self.aux and budget.aux_optimizer is None:
             raise PluginError(
@@ -56,7 +56,7 @@ class Replicas:
         self._aux_optimizer = (
             StackedOptimizer(
                 [r.aux_optimizer for r in each if r.aux_optimizer] or [budget.aux_optimizer],
-                self.aux.values(),
+                self.aux,
             )
             if budget.aux_optimizer and self.aux
             else None
@@ -72,15 +72,18 @@ class Replicas:
         """What a step reads of them: parameters, auxiliary parameters and memory, in order."""
         return [*self.params.values(), *self.aux.values(), *self.memory.values()]
 
-    def take(self, returned: Iterator[Tensor]) -> None:
-        """A step's gradients, auxiliary gradients and next memory, in the order of `given`."""
+    def take(self, returned: Iterator[Tensor], resting: Resting) -> None:
+        """A step's gradients, auxiliary gradients and next memory, in the order of `given`.
+
+        resting: what does not learn in it.
+        """
         masks = self._masks
         grads = [_graded(p, masks.grad(n, next(returned))) for n, p in self.params.items()]
         aux_grads = [_graded(p, masks.aux_grad(n, next(returned))) for n, p in self.aux.items()]
         memory = masks.remembered({name: next(returned) for name in self.memory})
-        self._optimizer.step(grads)
+        self._optimizer.step(grads, _numbers(self.params, resting.params))
         if self._aux_optimizer is not None:
-            self._aux_optimizer.step(aux_grads)
+            self._aux_optimizer.step(aux_grads, _numbers(self.aux, resting.aux))
         self._remember(memory)
 
     def scale_rates(self, factor: float) -> None:
@@ -157,6 +160,11 @@ def _graded(parameter: Tensor, grad: Tensor) -> Tensor:
     """The gradient in one piece, as the fused optimizers need it, and as the parameter's."""
     parameter.grad = grad.contiguous()
     return parameter.grad
+
+
+def _numbers(tensors: Params, names: Container[str]) -> frozenset[int]:
+    """The places of those names."""
+    return frozenset(number for number, name in enumerate(tensors) if name in names)
 
 
 def _copy(tensors: Mapping[str, Tensor], into: Params) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -19,10 +19,14 @@ Kept = dict[str, Tensor]
 
 
 class _Part(NamedTuple):
-    """Replicas with equal settings: views of the tensors, and what is kept of each."""
+    """Replicas with equal settings, and tensors of one rate: views, and what is kept of each."""
 
     spec: OptimizerSpec
     replicas: slice
+    rate: float
+    """What multiplies the learning rate."""
+    numbers: list[int]
+    """Of the tensors."""
     views: list[Tensor]
     kept: list[Kept]
 
@@ -36,9 +40,15 @@ class StackedOptimizer:
     which costs more than the arithmetic where networks are small.
     """
 
-    def __init__(self, specs: Sequence[OptimizerSpec], tensors: Iterable[Tensor]) -> None:
-        """specs: one for all replicas, or one for each, of one kind; ConfigError otherwise."""
-        listed = list(tensors)
+    def __init__(
+        self, specs: Sequence[OptimizerSpec], tensors: Iterable[Tensor] | Mapping[str, Tensor]
+    ) -> None:
+        """specs: one for all replicas, or one for each, of one kind; ConfigError otherwise.
+
+        tensors: by name where layers may have rates of their own.
+        """
+        listed = list(tensors.values() if isinstance(tensors, Mapping) else tensors)
+        names = list(tensors) if isinstance(tensors, Mapping) else [""] * len(listed)
         kinds = {spec.name for spec in specs}
         if len(kinds) != 1:
             raise ConfigError(f"replicas cannot share {' and '.join(sorted(kinds))}")
@@ -49,18 +59,27 @@ class StackedOptimizer:
         for spec, group in groupby([] if same else specs):
             same.append((spec, slice(start, start := start + len(list(group)))))
         for spec, part in same:
-            views = [tensor if part == slice(None) else tensor[part] for tensor in listed]
-            kept = [keep(view, spec) for view in views]
-            self._parts.append(_Part(spec, part, views, kept))
-        self._settings = [part.spec.resolved() for part in self._parts]
+            rates = [spec.rate_of(name) for name in names]
+            for rate in dict.fromkeys(rates):
+                numbers = [number for number, own in enumerate(rates) if own == rate]
+                views = [listed[n] if part == slice(None) else listed[n][part] for n in numbers]
+                kept = [keep(view, spec) for view in views]
+                self._parts.append(_Part(spec, part, rate, numbers, views, kept))
+        self._settings = [p.spec.resolved() | {"lr": p.spec.lr * p.rate} for p in self._parts]
 
-    def step(self, grads: Sequence[Tensor]) -> None:
-        """One step along the gradients, (R, ...) each and contiguous, in the tensors' order."""
+    def step(self, grads: Sequence[Tensor], resting: Container[int] = ()) -> None:
+        """One step along the gradients, (R, ...) each and contiguous, in the tensors' order.
+
+        resting: the numbers of tensors that stay as they are, and what is kept of them too.
+        """
         for part, settings in zip(self._parts, self._settings, strict=True):
-            own = grads
+            active = [at for at, number in enumerate(part.numbers) if number not in resting]
+            own = [grads[part.numbers[at]] for at in active]
             if part.replicas != slice(None):
-                own = [grad[part.replicas] for grad in grads]
-            self._step(part.views, list(own), part.kept, settings)
+                own = [grad[part.replicas] for grad in own]
+            if active:
+                views = [part.views[at] for at in active]
+                self._step(views, own, [part.kept[at] for at in active], settings)
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the rates of the next steps by this, and by nothing from before.
@@ -69,7 +88,7 @@ class StackedOptimizer:
         reads them anew.
         """
         for part, settings in zip(self._parts, self._settings, strict=True):
-            rate = part.spec.lr * factor
+            rate = part.spec.lr * part.rate * factor
             if not (part.views and part.views[0].is_cuda):
                 settings["lr"] = rate
             elif isinstance(settings["lr"], Tensor):

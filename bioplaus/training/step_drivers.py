@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from bioplaus.learning.rule import Resting
 from bioplaus.tasks.dataset import Split
 from bioplaus.training.cuda_graph import Captured
 from bioplaus.training.replicas import Replicas
@@ -22,10 +23,13 @@ class Driver(ABC):
         self._number = torch.zeros((), dtype=torch.int64, device=examples.x.device)
 
     @abstractmethod
-    def step(self, program: Program, index: Tensor, number: int, sums: Tensor | None) -> Tensor:
+    def step(
+        self, program: Program, index: Tensor, number: int, sums: Tensor | None, resting: Resting
+    ) -> Tensor:
         """One step; the sums (M, R) of the metrics so far, with this step's.
 
-        index: each replica's examples, (R, batch size). number: of the step, from 0.
+        index: each replica's examples, (R, batch size). number: of the step, from 0. resting:
+        what does not learn in it.
         """
 
     @property
@@ -33,23 +37,25 @@ class Driver(ABC):
         """Why steps are not replayed as CUDA graphs, where they should be."""
         return []
 
-    def _advance(self, program: Program, index: Tensor) -> Tensor:
+    def _advance(self, program: Program, index: Tensor, resting: Resting) -> Tensor:
         """The step's metrics (M, R)."""
         returned = iter(
             program(
                 *self._replicas.given(), index, self._number, self._examples.x, self._examples.y
             )
         )
-        self._replicas.take(returned)
+        self._replicas.take(returned, resting)
         return next(returned)
 
 
 class Direct(Driver):
     """Each step as it comes."""
 
-    def step(self, program: Program, index: Tensor, number: int, sums: Tensor | None) -> Tensor:
+    def step(
+        self, program: Program, index: Tensor, number: int, sums: Tensor | None, resting: Resting
+    ) -> Tensor:
         self._number.fill_(number)
-        metrics = self._advance(program, index)
+        metrics = self._advance(program, index, resting)
         return metrics if sums is None else sums + metrics
 
 
@@ -59,17 +65,19 @@ class InPlace(Driver):
     def __init__(self, replicas: Replicas, examples: Split, capture: bool = True) -> None:
         super().__init__(replicas, examples)
         self._capture = capture
-        self._captured: dict[Program, Captured] = {}
+        self._captured: dict[tuple[Program, Resting], Captured] = {}
         self._index: Tensor | None = None
         self._sums: Tensor | None = None
 
-    def step(self, program: Program, index: Tensor, number: int, sums: Tensor | None) -> Tensor:
+    def step(
+        self, program: Program, index: Tensor, number: int, sums: Tensor | None, resting: Resting
+    ) -> Tensor:
         self._number.fill_(number)
         if self._index is None:
             self._index = torch.empty_like(index, memory_format=torch.contiguous_format)
         self._index.copy_(index)
         self._hold(sums)
-        self._call(program)
+        self._call(program, resting)
         assert self._sums is not None
         return self._sums
 
@@ -84,18 +92,19 @@ class InPlace(Driver):
         elif sums is None:
             self._sums.zero_()
 
-    def _call(self, program: Program) -> None:
+    def _call(self, program: Program, resting: Resting) -> None:
         if not (self._capture and program.lasting):
-            self._advance_in_place(program)
+            self._advance_in_place(program, resting)
             return
-        if program not in self._captured:
+        key = program, resting
+        if key not in self._captured:
             device = self._examples.x.device
-            self._captured[program] = Captured(lambda: self._advance_in_place(program), device)
-        self._captured[program]()
+            self._captured[key] = Captured(lambda: self._advance_in_place(program, resting), device)
+        self._captured[key]()
 
-    def _advance_in_place(self, program: Program) -> None:
+    def _advance_in_place(self, program: Program, resting: Resting) -> None:
         assert self._index is not None
-        metrics = self._advance(program, self._index)
+        metrics = self._advance(program, self._index, resting)
         if self._sums is None:  # in the first step, which is not captured
             self._sums = torch.zeros_like(metrics)
         self._sums.add_(metrics)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bioplaus.learning.batching import NoiseSource, Replica, Rule, differing_options
+from bioplaus.learning.resting import resting_at
 from bioplaus.learning.rule import Batch, NoiseSpec, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -98,7 +99,8 @@ class Stepper:
                 self._schedule.factor(number, self._steps_per_epoch, self._epochs)
             )
         rule = self.rule.variant(number)
-        return self._driver.step(self._program(rule), index, number, sums)
+        resting = resting_at(rule, self.net, number, self.params, self.state)
+        return self._driver.step(self._program(rule), index, number, sums, resting)
 
     def _program(self, rule: Rule) -> Program:
         """The rule's step as a program, traced once; beyond `MOST_VARIANTS` of them, one that

@@ -69,7 +69,7 @@ def test_a_task_file_has_the_same_blocks(tmp_path: Path) -> None:
     [
         ("layers = [{ units = 5 }]", r"layer 2 \(residual\): .*shape \(5,\).*has \(12,\)"),
         ("layers = []", "at least 1 item"),
-        ("layers = [{ units = 12, kernel = 3 }]", "kernel: Extra inputs"),
+        ("layers = [{ units = 12, kernel = 3 }]", "kernel: there is no such field"),
         ('layers = [{ type = "conv2d", channels = 2, kernel = 2 }]', r"layer 1 \(conv2d\)"),
     ],
 )

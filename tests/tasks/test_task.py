@@ -152,9 +152,15 @@ def conv_task(tiny: Path, layers: str) -> Path:
             r"layer 3 \(conv2d\).*\(channels, height, width\).*\(144,\)",
         ),
         ('{ type = "conv2d", channels = 4, kernel = 3 }', r"\(4, 6, 6\), not a vector"),
-        ('{ type = "dense", units = 10, kernel = 3 }', "layers.0.dense.kernel: Extra"),
-        ('{ type = "max_pool2d", kernel = 2, units = 3 }', "layers.0.max_pool2d.units: Extra"),
-        ('{ type = "conv2d", channels = 3 }', "layers.0.conv2d.kernel: Field required"),
+        (
+            '{ type = "dense", units = 10, kernel = 3 }',
+            "0.dense.kernel: there is no such",
+        ),
+        (
+            '{ type = "max_pool2d", kernel = 2, units = 3 }',
+            "0.max_pool2d.units: there is no",
+        ),
+        ('{ type = "conv2d", channels = 3 }', "layers.0.conv2d.kernel: it is missing"),
         ('{ type = "conv2d", channels = 3, kernel = 3, stride = 0 }', "conv2d.stride: .*given: 0"),
         ('{ type = "conv2", channels = 3, kernel = 3 }', "did you mean conv2d"),
         ('{ type = ["dense"], units = 3 }', r"unknown layer type \['dense'\]"),
