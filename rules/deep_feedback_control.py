@@ -22,7 +22,6 @@ so that Q_l settles at the mean of J_l^T / gamma. Q_L stays the identity.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -42,11 +41,12 @@ from bioplaus.learning.rule import (
     Update,
 )
 from bioplaus.learning.search_space import LEARNING_RATE, Around, SearchSpace
-from bioplaus.network.layer import Init, LayerTrace, Params
+from bioplaus.network.layer import LayerTrace, Params
 from bioplaus.network.network import Network, Trace
 from bioplaus.numerics.linalg import solve
 from bioplaus.numerics.random_streams import Stream
 
+from .output_feedback import product_alignment, products, random_output_feedback
 from .perturbation import weighted_layers
 
 
@@ -82,7 +82,8 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
     authors train the feedback weights alone for some epochs first; here they start from the
     forward weights' product and learn from the first step on. From a random start the
     inversion is ill-posed where outputs are many, and training may never begin. The metric
-    "residual" is how far, relative to lambda e_L, the controlled output stays from its target.
+    "residual" is how far, relative to lambda e_L, the controlled output stays from its target,
+    "feedback_alignment" the smallest cosine over the layers of Q_l with (W_L .. W_{l+1})^T.
 
     Compared with the authors' code (meulemansalex/deep_feedback_control, tpdi_networks.py) on
     9-12-7-4 tanh: the updates "nonlinear_difference" and "voltage_difference" after
@@ -151,14 +152,7 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
         """Q_l of the layers below the last; random ones have the variance 2 / (n_l + n_L)."""
         if self.config.start == "product":
             return State(aux=products(net, params), memory={})
-        outputs, init = net.layers[-1].out_shape[0], Init("xavier_normal")
-        aux = {
-            f"{l + 1}.feedback": init.weight(
-                stream.at("feedback", l + 1), math.prod(net.layers[l].out_shape), outputs
-            )
-            for l in weighted_layers(net)[:-1]
-        }
-        return State(aux=aux, memory={})
+        return State(aux=random_output_feedback(net, stream), memory={})
 
     def update(
         self, net: Network, params: Params, state: State, batch: Batch, noise: Params
@@ -179,6 +173,7 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
             metrics={
                 "loss": net.loss.value(output, batch.y),
                 "residual": missed.norm() / wanted.norm().clamp(min=1e-30),
+                **product_alignment(net, params, state.aux),
             },
         )
 
@@ -236,25 +231,6 @@ def ascend(net: Network, params: Params, x: Tensor, pushes: dict[int, Tensor]) -
         trace.append(step)
         h = step.output
     return tuple(trace)
-
-
-def products(net: Network, params: Params) -> Params:
-    """(W_L ... W_{l+1})^T for every layer with weights but the last, named "l.feedback".
-
-    Pooling is as at the input 0.
-    """
-    trace = net.forward(params, next(iter(params.values())).new_zeros((1, *net.in_shape)))
-    outputs = net.layers[-1].out_shape[0]
-    error = torch.eye(outputs, dtype=trace[-1].output.dtype, device=trace[-1].output.device)
-    found: Params = {}
-    for l in reversed(range(net.depth)):
-        if l in weighted_layers(net)[:-1]:
-            found[f"{l + 1}.feedback"] = error.flatten(1).T.contiguous()
-        rows = [
-            net.layers[l].adjoint(net.at(params, l), trace[l].residuals, row[None]) for row in error
-        ]
-        error = torch.cat(rows)
-    return {f"{l + 1}.feedback": found[f"{l + 1}.feedback"] for l in weighted_layers(net)[:-1]}
 
 
 def steady_control(
