@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bioplaus.errors import ConfigError, shown
+from bioplaus.experiments.settings import SECTIONS
 from bioplaus.learning.rule import LearningRule
 from bioplaus.plugins import registry
 from bioplaus.plugins.from_class import named_rule
@@ -62,11 +63,19 @@ def chosen_rules(
 
 
 def _plain(settings: Mapping[str, object] | None) -> dict[str, object]:
-    """The settings, with numbers of numpy or torch as Python's."""
-    return {
-        name: value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
-        for name, value in (settings or {}).items()
-    }
+    """The settings by name, with numbers of numpy or torch as Python's.
+
+    {"optimizer": {"lr": 0.1}} is {"optimizer.lr": 0.1}.
+    """
+    found: dict[str, object] = {}
+    for name, value in (settings or {}).items():
+        if not isinstance(name, str):
+            raise ConfigError(f"settings are by name, as in 'optimizer.lr', not {_said(name)}")
+        if name in SECTIONS and isinstance(value, Mapping):
+            found |= _plain({f"{name}.{part}": inner for part, inner in value.items()})
+        else:
+            found[name] = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    return found
 
 
 def _named(rule: object) -> tuple[str, dict[str, object]]:

@@ -23,6 +23,7 @@ from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.steps import JobStep
 from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.experiments.experiment import Experiment, configure
+from bioplaus.learning.answers import space_of
 from bioplaus.learning.search_space import Around, Choice, Dimension
 from bioplaus.records.keys import digest
 from bioplaus.records.metric import ACCURACY, Metric, metric_of_task
@@ -82,7 +83,7 @@ class TuningPlan:
         found = {}
         rule = self.default.rule
         with blaming(f"the rule {self.rule!r} cannot say its `search_space`", rule):
-            dimensions = dict(rule.search_space_under(self.default.optimizer))
+            dimensions = space_of(rule, self.default.optimizer)
         for name, dimension in dimensions.items():
             value = _current(self.default, name)
             if name in self.settings or value is None:

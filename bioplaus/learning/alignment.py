@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from bioplaus.learning.answers import noise_of
 from bioplaus.learning.batching import (
     NoiseSource,
     Rule,
@@ -36,7 +37,7 @@ class AlignmentProbe:
         self._net = net
         self._batch = batch
         self._update = batched_update(rule, net)
-        specs = rule.noise(net, batch.x.shape[0])
+        specs = noise_of(rule, net, batch.x.shape[0])
         noise = NoiseSource(specs, seeds, batch.x.dtype, batch.x.device, purpose="probe noise")
         self._noise = noise.at(0)
         self._replicas = len(seeds)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from bioplaus.errors import PluginError
+from bioplaus.learning.answers import state_of
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.network.layer import Params
@@ -82,7 +83,7 @@ def initial(
     """
     stream = Stream(seed)
     params = changed(net.init(stream.at("parameters")), seed)
-    state = rule.init_state(net, params, stream.at("state"))
+    state = state_of(rule, net, params, stream.at("state"))
     moved = State(cast(state.aux, dtype, device), cast(state.memory, dtype, device))
     return cast(params, dtype, device), moved
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bioplaus.errors import ModelError, UnsupportedError
+from bioplaus.learning.answers import noise_of, resting_at, state_of, variant_at
 from bioplaus.learning.batching import NoiseSource, Rule, apart, cast, unstack
 from bioplaus.learning.optimizers import OptimizerSpec
-from bioplaus.learning.resting import resting_at
 from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -35,7 +35,7 @@ class RuleState:
         if reason:
             raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
         on_cpu = cast(params, torch.float64, torch.device("cpu"))
-        drawn = rule.init_state(net, on_cpu, Stream(seed).at("state"))
+        drawn = state_of(rule, net, on_cpu, Stream(seed).at("state"))
         self.rule, self.net, self.seed, self.step = rule, net, seed, 0
         self.aux, self.memory = (cast(part, own.some.dtype, own.some.device) for part in drawn)
         spec = rule.aux_optimizer
@@ -98,7 +98,7 @@ class RuleState:
         the caller trains beside a frozen one. add: to the gradients that are there, of
         parameters that the caller trains.
         """
-        rule = self.rule.variant(self.step)
+        rule = variant_at(self.rule, self.step)
         resting = resting_at(rule, self.net, self.step, own.params(), self.values())
         frozen = own.names.keys() - own.trained().keys()
         learning = {id(p) for name, p in own.names.items() if name not in resting.params}
@@ -117,10 +117,10 @@ class RuleState:
 
     def noise(self, batch: Batch) -> Params:
         """What the rule asks for at this step."""
-        return self._draw(self.rule.noise(self.net, batch.x.shape[0]), batch.x)
+        return self._draw(noise_of(self.rule, self.net, batch.x.shape[0]), batch.x)
 
     def _update(self, params: Params, batch: Batch) -> Update:
-        rule = self.rule.variant(self.step)
+        rule = variant_at(self.rule, self.step)
         return rule.update(self.net, params, self.values(), batch, self.noise(batch))
 
     def check_place(self, own: OwnNetwork) -> None:

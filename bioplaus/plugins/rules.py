@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 from bioplaus.errors import PluginError, shown
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.profile import Citation, Plausibility, Published
-from bioplaus.learning.rule import LearningRule, RuleConfig
+from bioplaus.learning.rule import LearningRule, Need, RuleConfig
 from bioplaus.plugins import registry
 from bioplaus.system.blame import blaming
 
@@ -61,6 +61,14 @@ def _fault(cls: Any) -> str | None:
         return f"`version` is {shown(repr(cls.version), 60)}, not a whole number from 1"
     if not isinstance(getattr(cls, "citation", None), Citation):
         return "it has no `citation`: citation = Citation(authors=..., title=..., year=..., ...)"
+    if cls.needs not in get_args(Need):
+        return f"`needs` is {shown(repr(cls.needs), 60)}, due is one of {', '.join(get_args(Need))}"
+    every: object = cls.refresh_every
+    if every is not None and (type(every) is not int or every < 1):
+        return f"`refresh_every` is {shown(repr(every), 60)}, due is a number of steps, or None"
+    unknown = [name for name in cls.stackable if name not in cls.Config.model_fields]
+    if unknown:
+        return f"`stackable` names {shown(unknown[0], 60)}, which is none of its options"
     if not all(isinstance(item, Published) for item in cls.published):
         return "`published` holds what is no bioplaus.Published"
     return None

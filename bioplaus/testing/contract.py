@@ -18,7 +18,6 @@ from bioplaus.learning.prediction import (
     positions,
     predicted,
 )
-from bioplaus.learning.resting import resting_at
 from bioplaus.learning.rule import State, Update
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
@@ -26,6 +25,7 @@ from bioplaus.testing.cases import BATCH, REPLICAS, Case, Inputs, copied, replic
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import EXACT, distance, identical, rel
 from bioplaus.testing.failures import HINTS, require
+from bioplaus.testing.reach import reach
 from bioplaus.testing.rounding import judge_rounding, rounded
 
 MATCH = HINTS["do not match by name and shape"]
@@ -86,34 +86,6 @@ def _match(field: str, given: Params, due: Params) -> None:
             f"{field}[{name!r}] holds NaN or infinity",
             "look for a division by zero, a logarithm or an inverse that does not exist",
         )
-
-
-@check("reach", "Every parameter gets some update, and what rests gets none.", "case")
-def reach(case: Case) -> str:
-    given = case.inputs(0)
-    update = case.update(given)
-    resting = resting_at(case.rule, case.net, 0, *given[:2])
-    require(
-        resting == resting_at(case.rule, case.net, 0, *given[:2]),
-        "asked twice, `rests` gives two answers for one step",
-        "it depends on the network and the step alone",
-    )
-    for name, grad in update.grads.items():
-        require(
-            bool(grad.any()) or name in resting.params,
-            f"the update of {name} is zero",
-            "does the error reach this layer? A layer that does not learn in a step rests: say so "
-            "in `rests`; one that never can is not supported: say so in `supports`",
-        )
-    for names, grads in ((resting.params, update.total), (resting.aux, update.aux_grads)):
-        for name in sorted(names):
-            require(
-                not grads[name].any(),
-                f"{name} rests, and its gradient is not zero",
-                "return zeros for what `rests` names, so that a probe sees what is learned",
-            )
-    count = len(resting.params) + len(resting.aux)
-    return f"{count} tensors rest in the first step" if count else ""
 
 
 @check("purity", "Inputs stay as they are, and no global random state is touched.", "case")

@@ -20,6 +20,11 @@ def check_layer(layer: Layer) -> None:
 
     For layers whose pre-activation is linear in what they read. Raises Failure, with a hint.
     """
+    require(
+        isinstance(layer, Layer),
+        f"{layer!r} is no bioplaus.network.layer.Layer",
+        "give a layer as it is built: check_layer(MyKind().build((8,)))",
+    )
     title = f"the layer {layer.kind!r}"
     with explained(title, type(layer)):
         _check(layer, title)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bioplaus.learning.answers import noise_of, resting_at, rule_from, variant_at
 from bioplaus.learning.batching import NoiseSource, Replica, Rule, differing_options
-from bioplaus.learning.resting import resting_at
 from bioplaus.learning.rule import Batch, NoiseSpec, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -52,7 +52,7 @@ class Stepper:
     ) -> None:
         """each: where replicas differ in more than the seed, what each of them is. measured:
         whether what runs once an epoch is compiled; None as steps are."""
-        self.rule, self.net, self.seeds = rule, net, tuple(seeds)
+        self._rule, self.net, self.seeds = rule_from(rule, rule), net, tuple(seeds)
         dtype, device = train.x.dtype, train.x.device
         self._examples = Split(train.x, budget.lesson.targets(train, net))
         self._lesson = budget.lesson
@@ -66,7 +66,7 @@ class Stepper:
         self._steps_per_epoch = len(train) // size
         rows = budget.lesson.rows(size)
         layers = {n: NoiseSpec(s, "uniform") for n, s in net.uniform_shapes(rows).items()}
-        self.noise = NoiseSource({**rule.noise(net, rows), **layers}, seeds, dtype, device)
+        self.noise = NoiseSource({**noise_of(rule, net, rows), **layers}, seeds, dtype, device)
         self._drawn = NoiseSource(budget.lesson.noise(size), seeds, dtype, device, "views")
         self._drawn_once = NoiseSource(budget.lesson.noise(size), [0], dtype, device, "probe views")
         self._of_steps = Decision(compile, budget.epochs * self._steps_per_epoch)
@@ -85,6 +85,15 @@ class Stepper:
             else Direct(self._replicas, self._examples)
         )
 
+    @property
+    def rule(self) -> Rule:
+        """The rule as it is in this epoch."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, answer: Rule) -> None:
+        self._rule = rule_from(self._rule, answer)
+
     def step(self, index: Tensor, number: int, sums: Tensor | None) -> Tensor:
         """One update of all replicas; the sums (M, R) of the metrics so far, with this step's.
 
@@ -98,7 +107,7 @@ class Stepper:
             self._replicas.scale_rates(
                 self._schedule.factor(number, self._steps_per_epoch, self._epochs)
             )
-        rule = self.rule.variant(number)
+        rule = variant_at(self.rule, number)
         resting = resting_at(rule, self.net, number, self.params, self.state)
         return self._driver.step(self._program(rule), index, number, sums, resting)
 

@@ -73,8 +73,8 @@ def test_a_tensor_at_two_places_rests_where_both_do() -> None:
 def test_the_conformance_kit_looks_at_what_rests() -> None:
     from bioplaus.testing import NETWORKS
     from bioplaus.testing.cases import Case
-    from bioplaus.testing.contract import reach
     from bioplaus.testing.failures import Failure
+    from bioplaus.testing.reach import reach
     from tests.helpers.faulty_rules import Honest
 
     class Moves(Honest):
