@@ -15,7 +15,7 @@ from bioplaus.learning.batching import cast, unstack
 from bioplaus.learning.prediction import PredictionNoise, positions
 from bioplaus.network.network import Network
 from bioplaus.network.neuron import Neuron
-from bioplaus.network.synapses import activity, spiking_layers, why_not_counted
+from bioplaus.network.synapses import activity, is_spikes, spiking_layers, why_not_counted
 from bioplaus.records.schema import Record
 from bioplaus.records.store import Store
 from bioplaus.running.verify import experiment_of
@@ -87,7 +87,8 @@ def one_example(store: Store, record: Record, index: int, observe: Observer) -> 
     layers = []
     for l, spikes in enumerate(spiking_layers(net)):
         neuron = net.layers[l].activation
-        if spikes and (l == 0 or isinstance(neuron, Neuron)):
+        shown = bool(is_spikes(trace[l].output)) if spikes is None else spikes
+        if shown and (l == 0 or isinstance(neuron, Neuron)):
             potentials = trace[l].preactivation if isinstance(neuron, Neuron) else None
             layers.append(Shown(
                 _name(net, l), _steps(trace[l].output),
