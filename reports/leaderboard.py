@@ -57,6 +57,13 @@ IN_SPIKES = [
            "reaches: mean over the test split", out=("synaptic_operations",)),
 ]  # fmt: skip
 """What networks of spiking units cost."""
+IN_TURN = [
+    Column("Backward (%)", "backward transfer: what the accuracy on an earlier experience has "
+           "changed by since; below 0 it was forgotten", out=("backward_transfer",)),
+    Column("Forgetting (%)", "how far the accuracy on an earlier experience lies below the best "
+           "that it had after one since", out=("forgetting",)),
+]  # fmt: skip
+"""What is lost of experiences that were learned in turn."""
 FAR = 0.1
 """A residual above it is marked, as `bioplaus check` does."""
 
@@ -70,6 +77,7 @@ COLUMNS = [
     Column("Diverged", "seeds that diverged, of all", out=("diverged", "seeds")),
     Column("Alignment", "cosine with the loss gradient after the last epoch, layer by layer; the "
            "number is over the layers below the top", out=("alignment",)),
+    *IN_TURN,
     *OWN,
     Column("Steps", "optimizer steps to the target on the validation split, median over seeds",
            out=("steps_median", "steps_reached")),
@@ -129,7 +137,7 @@ def board_table(board: Board, index: int) -> Table:
 def unmeasured(table: Table, metric: Metric = ACCURACY) -> list[str]:
     """Columns that the table is without, for want of a single value; not what few rules have."""
     there = {c.name for c in table.columns}
-    names = [_named(c, metric).name for c in COLUMNS if c not in OWN + IN_SPIKES]
+    names = [_named(c, metric).name for c in COLUMNS if c not in OWN + IN_SPIKES + IN_TURN]
     return [name.partition(" (")[0].lower() for name in names if name not in there]
 
 
@@ -152,6 +160,8 @@ def _board_line(
         score(cell.estimate, bounds, board.metric),
         seeds_entry(board, cell),
         _alignment(cell),
+        _in_turn(cell, "test_backward_transfer"),
+        _in_turn(cell, "test_forgetting"),
         _residual(cell),
         number(final_metric(cell, "feedback_alignment")),
         _steps(board, cell),
@@ -165,6 +175,12 @@ def _board_line(
         _tuned(cell),
         _again(cell),
     ]  # fmt: skip
+
+
+def _in_turn(cell: Cell, name: str) -> TableCell:
+    """A difference of accuracies, in points."""
+    value = final_metric(cell, name)
+    return TableCell(MISSING) if value is None else TableCell(f"{100 * value:z.2f}", value)
 
 
 def _remark(board: Board, cell: Cell, standing: Standing | None) -> str:

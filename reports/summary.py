@@ -45,6 +45,8 @@ COLUMNS = {
     "validation_score_std": ("float64", "as test_score_std"),
     "spikes": ("float64", "of an inference on the test split, mean; null where no unit spikes"),
     "synaptic_operations": ("float64", "each spike times the weights that it reaches, likewise"),
+    "forgetting": ("float64", "of experiences learned in turn, a fraction, mean; null without"),
+    "backward_transfer": ("float64", "as forgetting: how much the accuracy on them changed since"),
 }
 """Columns of the summary, in order: their types and meanings."""
 
@@ -101,6 +103,8 @@ def _row(cell: Cell) -> dict[str, Any]:
         "test_score_std": _std(score),
         "validation_score": _mean(held_out),
         "validation_score_std": _std(held_out),
+        "forgetting": _mean([_last(r, "test_forgetting") for r in sound]),
+        "backward_transfer": _mean([_last(r, "test_backward_transfer") for r in sound]),
         "spikes": _mean([_last(r, "test_spikes") for r in sound]),
         "synaptic_operations": _mean([_last(r, "test_synaptic_operations") for r in sound]),
     }
@@ -168,6 +172,7 @@ SHOWN = (
     "alignment",
     "spikes",
     "synaptic_operations",
+    "forgetting",
 )
 ALWAYS = {"rule", "seeds", "test_score"}
 
@@ -232,7 +237,7 @@ def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
     config = f"{row['config']} ({apart})".lstrip() if apart else row["config"]
     sound = row["seeds"] - row["diverged"]
     diverged = f"{sound} of {row['seeds']} ({row['diverged']} diverged)"
-    seconds, alignment = row["train_seconds"], row["alignment"]
+    seconds, alignment, forgetting = row["train_seconds"], row["alignment"], row["forgetting"]
     return {
         "rule": row["rule"],
         "config": printable(config),
@@ -241,6 +246,7 @@ def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
         "validation_score": _score(row["validation_score"], row["validation_score_std"], metric),
         "train_seconds": MISSING if seconds is None else f"{seconds:.{1 if seconds >= 10 else 2}f}",
         "alignment": MISSING if alignment is None else f"{alignment:z.3f}",
+        "forgetting": MISSING if forgetting is None else f"{100 * forgetting:z.2f}",
         "spikes": _whole(row["spikes"]),
         "synaptic_operations": _whole(row["synaptic_operations"]),
     }

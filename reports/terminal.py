@@ -27,6 +27,7 @@ HEADERS = {
     "train_seconds": "s/seed",
     "alignment": "Align.",
     "spikes": "Spikes",
+    "forgetting": "Forgets (%)",
     "synaptic_operations": "Syn. ops",
 }
 DEFAULT_WIDTH = 120

@@ -22,6 +22,7 @@ HEADERS = {
     "train_seconds": "Seconds per seed",
     "alignment": "Alignment",
     "spikes": "Spikes",
+    "forgetting": "Forgetting (%)",
     "synaptic_operations": "Synaptic operations",
 }
 TEXT_COLUMNS = {"rule", "config"}

@@ -25,7 +25,8 @@ from bioplaus.records.keys import digest
 from bioplaus.records.metric import Metric
 from bioplaus.records.schema import ResultSet, TuningBudget
 
-SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise", "pruning.sparsity")
+SWEPT = ("depth", "width", "batch_size", "train_examples", "label_noise", "pruning.sparsity",
+         "continual.experiences")  # fmt: skip
 """Numbers of a task that suites sweep: boards that they alone tell apart stand in their order."""
 
 

@@ -19,6 +19,7 @@ WORDS = {
     "train_examples": "examples to learn from",
     "label_noise": "share of wrong labels",
     "pruning.sparsity": "share of weights left out",
+    "continual.experiences": "experiences learned in turn",
 }
 """What the fields that suites sweep count."""
 

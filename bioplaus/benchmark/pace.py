@@ -66,12 +66,15 @@ def timed(
 def steps_per_epoch(entry: Entry) -> int | None:
     """None where the data set does not say how many examples it has, and they are not here."""
     task = entry.base.task
+    # of a split, the experience with the fewest examples decides: about so many steps
+    split = task.continual is not None and task.continual.kind == "split"
+    batch = task.batch_size * (task.continual.experiences if split and task.continual else 1)
     if entry.data is not None:
-        return len(entry.data.train) // task.batch_size
+        return len(entry.data.train) // batch
     size = load_dataset(task.dataset).sizes.get("train")
     if size is None:
         return None
-    return min(task.train_examples or size, max(0, size - task.validation)) // task.batch_size
+    return min(task.train_examples or size, max(0, size - task.validation)) // batch
 
 
 class _Paces:

@@ -78,8 +78,9 @@ def try_prediction(
         batched_predict(rule, net)(params, state, x, drawn.each(positions(len(x), x.device)))
 
 
-def batched_predict(rule: Rule, net: Network) -> Callable[..., Tensor]:
-    """`predicted` over stacked parameters, state and noise, on examples that all share.
+def batched_predict(rule: Rule, net: Network, shared: bool = True) -> Callable[..., Tensor]:
+    """`predicted` over stacked parameters, state and noise, on examples that all share, or each
+    its own, (R, N, *in_shape).
 
     A function of parameters, state and examples, then of noise, where there is any.
     """
@@ -95,7 +96,7 @@ def batched_predict(rule: Rule, net: Network) -> Callable[..., Tensor]:
             )
         return output
 
-    together = vmap(one, in_dims=(0, 0, None, 0), randomness="error")
+    together = vmap(one, in_dims=(0, 0, None if shared else 0, 0), randomness="error")
 
     def outputs(params: Params, state: State, x: Tensor, noise: Params | None = None) -> Tensor:
         found: Tensor = together(params, state, x, noise or {})

@@ -59,7 +59,8 @@ class Metric:
     @property
     def plural(self) -> str:
         """Of several seeds or tasks."""
-        return {"accuracy": "accuracies", "loss": "losses"}.get(self.name, self.words)
+        words = {"accuracy": "accuracies", "average_accuracy": "average accuracies"}
+        return {**words, "loss": "losses"}.get(self.name, self.words)
 
     @property
     def steps(self) -> str:
@@ -100,7 +101,9 @@ class Metric:
 ACCURACY = Metric("accuracy", "accuracy", 100.0, "%", 0.0, 1.0)
 R2 = Metric("r2", "R2", 100.0, "%", -math.inf, 1.0)
 LOSS = Metric("loss", "loss", 1.0, "", 0.0, math.inf, lower_is_better=True)
-METRICS = {metric.name: metric for metric in (ACCURACY, R2, LOSS)}
+AVERAGE = Metric("average_accuracy", "average accuracy", 100.0, "%", 0.0, 1.0)
+"""Over the experiences of a continual task, each counting the same."""
+METRICS = {metric.name: metric for metric in (ACCURACY, R2, LOSS, AVERAGE)}
 
 
 def metric_of(configuration: Mapping[str, Any]) -> Metric:
@@ -114,6 +117,8 @@ def metric_of_task(content: Mapping[str, Any]) -> Metric:
     named = METRICS.get(str(content.get("metric")))
     if named is not None:
         return named
+    if content.get("continual") is not None:
+        return AVERAGE
     goal = content.get("goal")
     kind = goal.get("kind") if isinstance(goal, Mapping) else None
     values = content.get("targets") == "values" or kind == "reconstruction"

@@ -37,6 +37,7 @@ class Need:
                 "normalise",
                 "schedule",
                 "pruning",
+                "continual",
             )
         )
         return cls(task.model_copy(update=other | {"optimizer": None, "network": None}), test)

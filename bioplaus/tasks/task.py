@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, Self, TypeVar
@@ -30,6 +29,8 @@ from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
 from bioplaus.tasks.augment import Augment
+from bioplaus.tasks.changes import instead, with_part
+from bioplaus.tasks.continual import Continual
 from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
 from bioplaus.tasks.goal import Goal
@@ -69,6 +70,7 @@ class Task(BaseModel):
     )
     goal: Goal | None = Field(None, description="what to learn without labels")
     pruning: Pruning | None = Field(None, description="weights left out from the start")
+    continual: Continual | None = Field(None, description="experiences that are learned in turn")
     metric: Literal["r2", "loss"] | None = Field(
         None, description="what boards rank by, of a task without classes; default r2"
     )
@@ -89,8 +91,8 @@ class Task(BaseModel):
             field, _, part = name.partition(".")
             if field not in type(self).model_fields or field in ("name", "network"):
                 choices = type(self).model_fields.keys() - {"name", "network"}
-                raise UnknownNameError("task setting", name, choices, _instead(name))
-            content[field] = _with_part(content[field], part.split("."), value) if part else value
+                raise UnknownNameError("task setting", name, choices, instead(name))
+            content[field] = with_part(content[field], part.split("."), value) if part else value
         return _validated(type(self), content, f"task {self.name}")
 
     @property
@@ -119,6 +121,8 @@ class Task(BaseModel):
                 self.goal.check(network.depth, dataset.shape)
             if self.augment is not None:
                 self.augment.check(dataset.shape)
+            if self.continual is not None:
+                self.continual.check(dataset.classes, self.epochs)
         except ConfigError as error:
             raise ConfigError(f"task {self.name}: {error}") from None
         return network
@@ -151,6 +155,8 @@ class Task(BaseModel):
         elif (self.goal or values) and self.augment is not None:
             wrong = "augment is for tasks of classes"
             wrong += "; a goal draws its own views or masks" if self.goal else ""
+        elif self.continual and (self.goal or values or self.augment):
+            wrong = "continual is for tasks of classes, without augment"
         elif self.metric and (self.goal is None or self.goal.kind == "two-views") and not values:
             wrong = f"the metric {self.metric} is for tasks of numbers to learn"
         if wrong:
@@ -208,22 +214,6 @@ class Task(BaseModel):
             classes=training.classes,
             test=test,
         )
-
-
-def _with_part(table: object, path: Sequence[str], value: object) -> object:
-    """A table with one of its values, found by a path, replaced."""
-    first, *rest = path
-    known = dict(table) if isinstance(table, Mapping) else {}
-    return known | {first: _with_part(known.get(first), rest, value) if rest else value}
-
-
-def _instead(field: str) -> str:
-    """Where else to set what is no task setting; '' for what is nowhere."""
-    if field in ("lr", "momentum", "betas", "weight_decay"):
-        return f"; the optimizer's is set with --set optimizer.{field}=..."
-    if field == "network":
-        return "; make a task of your own: `bioplaus show TASK > my-task.toml`, --task my-task.toml"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def first_batch(bench: Bench) -> Batch:
     train = bench.splits.train
     first = Split(train.x[:size].double(), train.y[:size])
     y = shown.targets(first, bench.task.build_network())
-    noise = NoiseSource(shown.noise(size), [0], torch.float64, CPU).at(0)
+    noise = shown.drawn(first, size, [0], "noise").at(0)
     batch = shown.show(first.x[None], y[None], noise)
     return Batch(batch.x[0], batch.y[0])
 

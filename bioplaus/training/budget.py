@@ -11,6 +11,7 @@ from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task
 from bioplaus.training.augmentation import AugmentedClasses
+from bioplaus.training.experiences import Experiences
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
 
 
@@ -41,6 +42,9 @@ def lesson(task: Task) -> Lesson:
     if task.goal is not None:
         kind = TwoViews if task.goal.kind == "two-views" else Reconstruction
         return kind(task.goal, load_dataset(task.dataset).shape)
+    if task.continual is not None:
+        dataset = load_dataset(task.dataset)
+        return Experiences(task.continual, dataset.classes, task.epochs, task.dataset)
     if task.augment is not None:
         return AugmentedClasses(task.augment, load_dataset(task.dataset).shape)
     return Values() if task.targets == "values" else CLASSES

@@ -15,6 +15,7 @@ import pickle
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ WITHIN_EPOCH_SECONDS = 60.0
 _CHECKSUM_BYTES = 32
 
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -94,6 +96,11 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         """The last one first."""
         return sorted(self._folder.glob(f"{self._stem}-*.pt"), reverse=True)
+
+
+def part_of(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """Those whose names begin so, by what follows."""
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -47,10 +47,11 @@ class Examination:
         """exams: of at least one split. capture: replay CUDA graphs on such a device."""
         self._net, self._lesson = net, lesson
         self._sizes = {name: len(exam.x) for name, exam in exams.items()}
-        self._predict = batched_predict(rule, net)
+        x = next(iter(exams.values())).x
+        self._seen = lesson.seen(seeds, x)
+        self._predict = batched_predict(rule, net, shared=self._seen is None)
         self._program, self._capture = program, capture
         shapes = (net.in_shape, *(layer.out_shape for layer in net.layers))
-        x = next(iter(exams.values())).x
         self._noise = PredictionNoise(rule, net, seeds, x.dtype, x.device)
         units = max(torch.Size(shape).numel() for shape in shapes)
         chunk = max(1, _ELEMENTS // (len(seeds) * (units + _DRAWN * self._noise.numbers)))
@@ -93,6 +94,8 @@ class Examination:
         def function(*tensors: Tensor) -> Traceable:
             (params, aux, memory), (x, *asked) = taken(tensors, names)
             noise = self._noise.each(asked.pop()) if self._noise.numbers else {}
+            if self._seen is not None:
+                x = self._seen(x, asked)
             output = self._predict(params, State(aux, memory), x, noise)
             judged = self._lesson.judge(self._net, output, asked)
             return list(judged.values()), tuple(judged)

@@ -7,13 +7,15 @@ number, so that seed k is shown the same under every rule, whichever seeds run b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bioplaus.learning.batching import NoiseSource
 from bioplaus.learning.rule import Batch, NoiseSpec
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
@@ -31,12 +33,38 @@ class Exam:
     given: Sequence[Tensor]
 
 
+class Drawn(Protocol):
+    """What is drawn of each seed for showing a batch, as a function of the step."""
+
+    def at(self, step: int | Tensor) -> Params:
+        """name -> (R, ...), the step counted from 0."""
+        ...
+
+
+Seen = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""Inputs (N, ...) and what their answers are judged by -> inputs of each seed, (R, N, ...)."""
+
+
 class Lesson(ABC):
     """How examples come to a rule, and how its answers are judged."""
 
     @abstractmethod
     def targets(self, split: Split, net: Network) -> Tensor:
         """Float targets of all examples, (N, C), in the examples' precision."""
+
+    def steps(self, train: Split, batch_size: int) -> int:
+        """Of an epoch."""
+        return len(train) // batch_size
+
+    def of_epoch(self, train: Split, epoch: int) -> Tensor | None:
+        """Indices of the examples that an epoch, from 1, is of, on the CPU; None for all."""
+        return None
+
+    def looking_back(
+        self, curves: Mapping[str, Sequence[float | None]], epoch: int
+    ) -> dict[str, float | None]:
+        """What a seed's marks until now say together, after an epoch, from 1."""
+        return {}
 
     def rows(self, examples: int) -> int:
         """Rows of a batch of so many examples."""
@@ -46,9 +74,20 @@ class Lesson(ABC):
         """What showing a batch of so many examples needs of random numbers."""
         return {}
 
+    def drawn(
+        self, train: Split, examples: int, seeds: Sequence[int], purpose: str = "views"
+    ) -> Drawn:
+        """What `show` takes at each step, of each seed, for batches of so many examples."""
+        dtype, device = train.x.dtype, train.x.device
+        return NoiseSource(self.noise(examples), seeds, dtype, device, purpose)
+
     def show(self, x: Tensor, y: Tensor, noise: Params) -> Batch:
         """The batch that the rule is given, from stacked examples (R, N, *in_shape)."""
         return Batch(x, y)
+
+    def seen(self, seeds: Sequence[int], x: Tensor) -> Seen | None:
+        """How each seed sees an exam's inputs; None where all see them as they are."""
+        return None
 
     def probed(self, net: Network) -> int | None:
         """The layer, from 1, that probes read; None where nothing is probed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -93,6 +93,17 @@ def note_epoch(
             curves = outcome.alignment.setdefault(reference, {})
             for name, values in numbers.items():
                 curves.setdefault(name, []).append(values[index])
+
+
+def note_hindsight(
+    outcomes: Sequence[Outcome],
+    epoch: int,
+    looking_back: Callable[[Mapping[str, Curve], int], Mapping[str, float | None]],
+) -> None:
+    """Add what every seed's marks up to an epoch, from 1, say together."""
+    for outcome in outcomes:
+        for name, value in looking_back(outcome.metrics, epoch).items():
+            outcome.metrics.setdefault(name, [None] * (epoch - 1)).append(value)
 
 
 def worst_of(outcomes: Sequence[Outcome], epoch: int) -> dict[str, float]:

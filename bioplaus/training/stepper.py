@@ -63,12 +63,12 @@ class Stepper:
         }
         size = budget.batch_size
         self._schedule, self._epochs = budget.schedule, budget.epochs
-        self._steps_per_epoch = len(train) // size
+        self._steps_per_epoch = budget.lesson.steps(train, size)
         rows = budget.lesson.rows(size)
         layers = {n: NoiseSpec(s, "uniform") for n, s in net.uniform_shapes(rows).items()}
         self.noise = NoiseSource({**noise_of(rule, net, rows), **layers}, seeds, dtype, device)
-        self._drawn = NoiseSource(budget.lesson.noise(size), seeds, dtype, device, "views")
-        self._drawn_once = NoiseSource(budget.lesson.noise(size), [0], dtype, device, "probe views")
+        self._drawn = budget.lesson.drawn(train, size, seeds)
+        self._drawn_once = budget.lesson.drawn(train, size, [0], "probe views")
         self._of_steps = Decision(compile, budget.epochs * self._steps_per_epoch)
         self._of_measurements = Decision(measured or compile, budget.epochs)
         self._programs: dict[Rule, Program] = {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream, random_order
 from bioplaus.system.interruption import Interruption
 from bioplaus.training.budget import Budget
-from bioplaus.training.checkpoint import Checkpoints, Tensors
+from bioplaus.training.checkpoint import Checkpoints, Tensors, part_of
 from bioplaus.training.evaluation import ProbeProgram
 from bioplaus.training.marking import Marking
 from bioplaus.training.progress import Progress, Splits, progress
@@ -26,13 +25,12 @@ from bioplaus.training.seed_outcome import (
     Outcome,
     from_tensors,
     note_epoch,
+    note_hindsight,
     to_tensors,
     worst_of,
 )
 from bioplaus.training.stepper import Compile, Stepper
 from bioplaus.training.traced_step import Program
-
-T = TypeVar("T")
 
 _REPORT_EVERY_SECONDS = 0.1
 
@@ -63,7 +61,7 @@ class Trainer:
         try_prediction(rule, net, self.params, self.state, splits.train.x[:2], self.seeds)
         self._marking = self._make_marking(rule, compile != "off")
         self._probe = self._make_probe(rule, compile != "off") if probe else None
-        self.steps_per_epoch = len(splits.train) // budget.batch_size
+        self.steps_per_epoch = budget.lesson.steps(splits.train, budget.batch_size)
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
         self.resumed_at: list[int] = []
@@ -125,9 +123,11 @@ class Trainer:
         The remainder of the shuffled examples is dropped.
         """
         steps, size = self.steps_per_epoch, self.budget.batch_size
-        count = len(self.splits.train)
+        own = self.budget.lesson.of_epoch(self.splits.train, epoch)
+        count = len(self.splits.train) if own is None else len(own)
         keys = torch.stack([Stream(seed).at("order", epoch).key for seed in self.seeds])
-        kept = random_order(keys, count)[:, : steps * size].to(self.device)
+        kept = random_order(keys, count)[:, : steps * size]
+        kept = (kept if own is None else own[kept]).to(self.device)
         return kept.reshape(len(self.seeds), steps, size).movedim(1, 0)
 
     def _epoch(
@@ -224,14 +224,14 @@ class Trainer:
         self._stepping_seconds, self._setup_before, self._measuring_seconds = seconds
         self.resumed_at = [*snapshot["resumed_at"].tolist(), self._step]
         self._sums = snapshot["sums"].to(self.device) if "sums" in snapshot else None
-        self.outcomes = from_tensors(_part(snapshot, "outcomes/"), self.seeds)
-        self.stepper.restore(_part(snapshot, "stepper/"))
+        self.outcomes = from_tensors(part_of(snapshot, "outcomes/"), self.seeds)
+        self.stepper.restore(part_of(snapshot, "stepper/"))
         self._epochs_done = len(self.outcomes[0].test_accuracy)
         for epoch in range(1, self._epochs_done + 1):
             self._adapt(epoch)
-        self._start = {k: t.to(self.device) for k, t in _part(snapshot, "start/").items()}
-        redone = {name: float(t) for name, t in _part(snapshot, "redone/").items()}
-        while metrics := _part(redone, f"{len(self._redone)}/"):
+        self._start = {k: t.to(self.device) for k, t in part_of(snapshot, "start/").items()}
+        redone = {name: float(t) for name, t in part_of(snapshot, "redone/").items()}
+        while metrics := part_of(redone, f"{len(self._redone)}/"):
             self._redone.append(metrics)
             self.stepper.rule = self.stepper.rule.redone(metrics) or self.stepper.rule
 
@@ -272,6 +272,7 @@ class Trainer:
         alignment = self._probe(self.params, self.state) if self._probe else {}
         healthy = (self._finite() & totals["loss"].isfinite()).tolist()
         note_epoch(self.outcomes, epoch, means, marks, alignment, healthy)
+        note_hindsight(self.outcomes, epoch, self.budget.lesson.looking_back)
 
     def _make_marking(self, rule: Rule, capture: bool) -> Marking:
         splits, program = self.splits, self.stepper.measurement
@@ -294,7 +295,3 @@ class Trainer:
 
 def _setup(programs: Sequence[Program]) -> float:
     return sum(program.setup_seconds for program in programs)
-
-
-def _part(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
-    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
