@@ -172,7 +172,7 @@ SHOWN = (
     "alignment",
     "spikes",
     "synaptic_operations",
-    "forgetting",
+    "backward_transfer",
 )
 ALWAYS = {"rule", "seeds", "test_score"}
 
@@ -237,7 +237,7 @@ def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
     config = f"{row['config']} ({apart})".lstrip() if apart else row["config"]
     sound = row["seeds"] - row["diverged"]
     diverged = f"{sound} of {row['seeds']} ({row['diverged']} diverged)"
-    seconds, alignment, forgetting = row["train_seconds"], row["alignment"], row["forgetting"]
+    seconds, alignment, backward = row["train_seconds"], row["alignment"], row["backward_transfer"]
     return {
         "rule": row["rule"],
         "config": printable(config),
@@ -246,7 +246,7 @@ def _shown(row: dict[str, Any], apart: str, metric: Metric) -> dict[str, str]:
         "validation_score": _score(row["validation_score"], row["validation_score_std"], metric),
         "train_seconds": MISSING if seconds is None else f"{seconds:.{1 if seconds >= 10 else 2}f}",
         "alignment": MISSING if alignment is None else f"{alignment:z.3f}",
-        "forgetting": MISSING if forgetting is None else f"{100 * forgetting:z.2f}",
+        "backward_transfer": MISSING if backward is None else f"{100 * backward:z.2f}",
         "spikes": _whole(row["spikes"]),
         "synaptic_operations": _whole(row["synaptic_operations"]),
     }

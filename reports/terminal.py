@@ -27,7 +27,7 @@ HEADERS = {
     "train_seconds": "s/seed",
     "alignment": "Align.",
     "spikes": "Spikes",
-    "forgetting": "Forgets (%)",
+    "backward_transfer": "BWT (%)",
     "synaptic_operations": "Syn. ops",
 }
 DEFAULT_WIDTH = 120

@@ -22,7 +22,7 @@ HEADERS = {
     "train_seconds": "Seconds per seed",
     "alignment": "Alignment",
     "spikes": "Spikes",
-    "forgetting": "Forgetting (%)",
+    "backward_transfer": "Backward transfer (%)",
     "synaptic_operations": "Synaptic operations",
 }
 TEXT_COLUMNS = {"rule", "config"}
