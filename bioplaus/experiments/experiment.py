@@ -182,7 +182,7 @@ def _reason(rule: Rule, task: Task, network: Network) -> str | None:
 
 
 def choose_task(rules: Sequence[Rule]) -> Task:
-    """The default task, or the first built-in one on its data that all these rules support."""
+    """The first task, in their order, on the default one's data that all these rules support."""
     reasons: list[str] = []
     dataset = read_task(tasks.DEFAULT).dataset
     for task in supported_tasks(rules, reasons):

@@ -12,13 +12,14 @@ from bioplaus.plugins import registry
 from bioplaus.system.blame import described
 from bioplaus.system.toml_files import decoded, parse_toml
 
-DEFAULT = "digits-square"
+# a rule without a task gets the first of these that it supports: plain chains, before all others
+DEFAULTS = ("digits-square", "digits-relu", "digits-equilibrium", "digits-sigmoid")
+DEFAULT = DEFAULTS[0]
 
 
 def names() -> list[str]:
-    """All tasks, the default first, then by name."""
-    found = sorted({*_built_in(), *registry.names("task")})
-    return sorted(found, key=lambda name: name != DEFAULT)
+    """All tasks, the default ones first, then by name."""
+    return [*DEFAULTS, *sorted({*_built_in(), *registry.names("task")} - {*DEFAULTS})]
 
 
 def text(name: str) -> str:

@@ -94,6 +94,18 @@ def test_without_a_task_the_default_is_chosen() -> None:
     assert plan(["gaitprop"])[0].task.name == "digits-square"
 
 
+@pytest.mark.parametrize(
+    ("rule", "task"),
+    [
+        ("pepita", "digits-relu"),
+        ("direct-random-target-projection", "digits-equilibrium"),
+        ("burstccn", "digits-sigmoid"),
+    ],
+)
+def test_a_plain_chain_is_chosen_before_convolutions_and_graphs(rule: str, task: str) -> None:
+    assert plan([rule])[0].task.name == task
+
+
 def test_a_key_covers_what_changes_the_result_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     def key(settings: dict[str, object] | None = None, **more: object) -> str:
         chosen = plan(["gaitprop"], str(tiny), settings=settings, **more)[0]  # type: ignore[arg-type]
