@@ -25,8 +25,8 @@ from tests.helpers.records import make_record
 COLUMNS = (
     "task,rule,config,seeds,diverged,test_accuracy,test_accuracy_std,validation_accuracy,"
     "validation_accuracy_std,train_loss,train_seconds,alignment,epochs,cell,metric,test_score,"
-    "test_score_std,validation_score,validation_score_std,spikes,synaptic_operations,"
-    "forgetting,backward_transfer"
+    "test_score_std,validation_score,validation_score_std,forgetting,backward_transfer,spikes,"
+    "synaptic_operations"
 )
 HOSTILE = [
     "a|b",
@@ -115,8 +115,7 @@ def test_all_diverged_has_counts_and_no_numbers() -> None:
     gone = [make_record(seed=s, diverged=True, validation=0.1) for s in (0, 1)]
     (row,) = json.loads(render("json", gone))
     assert (row["seeds"], row["diverged"], row["epochs"]) == (2, 2, 2)
-    measured = COLUMNS.split(",")[5:12]
-    assert [row[name] for name in measured] == [None] * len(measured)
+    assert [row[name] for name in COLUMNS.split(",")[5:12]] == [None] * 7
     assert "0 of 2 (2 diverged)" in render("markdown", gone)
 
 
