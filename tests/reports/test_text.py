@@ -25,8 +25,8 @@ from tests.helpers.records import make_record
 COLUMNS = (
     "task,rule,config,seeds,diverged,test_accuracy,test_accuracy_std,validation_accuracy,"
     "validation_accuracy_std,train_loss,train_seconds,alignment,epochs,cell,metric,test_score,"
-    "test_score_std,validation_score,validation_score_std,forgetting,backward_transfer,spikes,"
-    "synaptic_operations"
+    "test_score_std,validation_score,validation_score_std,spikes,synaptic_operations,"
+    "forgetting,backward_transfer"
 )
 HOSTILE = [
     "a|b",
