@@ -103,10 +103,10 @@ def _row(cell: Cell) -> dict[str, Any]:
         "test_score_std": _std(score),
         "validation_score": _mean(held_out),
         "validation_score_std": _std(held_out),
-        "forgetting": _mean([_last(r, "test_forgetting") for r in sound]),
-        "backward_transfer": _mean([_last(r, "test_backward_transfer") for r in sound]),
         "spikes": _mean([_last(r, "test_spikes") for r in sound]),
         "synaptic_operations": _mean([_last(r, "test_synaptic_operations") for r in sound]),
+        "forgetting": _mean([_last(r, "test_forgetting") for r in sound]),
+        "backward_transfer": _mean([_last(r, "test_backward_transfer") for r in sound]),
     }
 
 

@@ -255,11 +255,8 @@ class LearningRule(ABC, Generic[C]):
         return net.output(params, x)
 
     def prediction_noise(self, net: Network) -> dict[str, NoiseSpec]:
-        """The noise that `predict_with` needs for one example.
-
-        An example's is drawn from its place in its split, so that neither the seeds beside it, nor
-        how evaluations are cut into batches, nor the epoch changes an answer.
-        """
+        """The noise that `predict_with` needs for one example, drawn from its place in its split:
+        an answer depends on no seed beside it, on no batch, and on no epoch."""
         return {}
 
     def predict_with(

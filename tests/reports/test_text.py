@@ -115,8 +115,7 @@ def test_all_diverged_has_counts_and_no_numbers() -> None:
     gone = [make_record(seed=s, diverged=True, validation=0.1) for s in (0, 1)]
     (row,) = json.loads(render("json", gone))
     assert (row["seeds"], row["diverged"], row["epochs"]) == (2, 2, 2)
-    measured = COLUMNS.split(",")[5:12]
-    assert [row[name] for name in measured] == [None] * len(measured)
+    assert [row[name] for name in COLUMNS.split(",")[5:12]] == [None] * 7
     assert "0 of 2 (2 diverged)" in render("markdown", gone)
 
 
