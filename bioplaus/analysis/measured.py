@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from bioplaus.analysis.boards import conditions
-from bioplaus.analysis.cells import shared_part
+from bioplaus.analysis.cells import Cell, cells, shared_part
 from bioplaus.analysis.differing import differing
 from bioplaus.analysis.statistics import Estimate, mean_interval
 from bioplaus.records.keys import digest
@@ -84,44 +84,54 @@ class MeasuredGroup:
 
 
 def measured(results: ResultSet) -> list[MeasuredGroup]:
-    """The groups of a folder, sorted by axis and task; what has no record is left out."""
-    records = {(r.cell, r.seed): r for r in results.records}
-    siblings: dict[str, list[Record]] = defaultdict(list)
-    for record in results.records:
-        siblings[record.cell].append(record)
-    sorted_in: dict[tuple[str, ...], dict[tuple[str, int], Measurement]] = defaultdict(dict)
+    """The groups of a folder, sorted by axis and task; what has no record is left out.
+
+    Seeds stand together as on boards: those of one configuration and source of the rule, or
+    of searches of each seed's own.
+    """
+    members = _members(results)
+    sorted_in: dict[tuple[str, ...], dict[_Name, tuple[Cell, dict[int, Measurement]]]]
+    sorted_in = defaultdict(dict)
     for item in sorted(results.measurements, key=lambda m: m.to_json()):
-        record_of = records.get((item.cell, item.seed))
-        if record_of is not None and record_of.key == item.record:
-            alike = digest({"settings": item.settings, "version": item.version})
-            key = (item.axis, item.task, conditions(record_of.configuration), alike)
-            sorted_in[key][item.cell, item.seed] = item
-    made = [
-        _group(key[0], key[1], list(group.values()), siblings)
-        for key, group in sorted(sorted_in.items())
-    ]
-    return _titled(made)
+        alike = digest({"settings": item.settings, "version": item.version})
+        for name, cell in members.get(item.record, {}).items():
+            key = (item.axis, item.task, conditions(cell.configuration), alike)
+            sorted_in[key].setdefault(name, (cell, {}))[1][item.seed] = item
+    groups = sorted(sorted_in.items())
+    return _titled([_group(key[0], key[1], list(group.values())) for key, group in groups])
+
+
+_Name = tuple[str, str, str, str]
+"""Task, rule, cell, and source of the rule."""
+
+
+def _members(results: ResultSet) -> dict[str, dict[_Name, Cell]]:
+    """By a record's key the cells that it is in, each once, whatever chose its settings."""
+    found: dict[str, dict[_Name, Cell]] = defaultdict(dict)
+    for cell in cells(results):
+        for record in cell.records:
+            name = (cell.task, cell.rule, cell.digest, cell.source or "")
+            found[record.key].setdefault(name, cell)
+    return found
 
 
 def _group(
-    axis: str, task: str, items: Sequence[Measurement], siblings: dict[str, list[Record]]
+    axis: str, task: str, found: Sequence[tuple[Cell, dict[int, Measurement]]]
 ) -> MeasuredGroup:
-    by_cell: dict[str, list[Measurement]] = defaultdict(list)
-    for item in items:
-        by_cell[item.cell].append(item)
+    items = [item for _, seeds in found for item in seeds.values()]
     described: dict[str, Described] = {}
     for item in items:
         described |= {n: said for n, said in item.described.items() if n not in described}
-    cells = [
+    made = [
         MeasuredCell(
-            group[0].rule, group[0].label, cell,
-            tuple(sorted(group, key=lambda m: m.seed)), tuple(siblings[cell]),
+            cell.rule, cell.label, cell.digest,
+            tuple(seeds[s] for s in sorted(seeds)), cell.records,
         )
-        for cell, group in by_cell.items()
+        for cell, seeds in found
     ]  # fmt: skip
     order = _ordered(described)
-    cells.sort(key=lambda c: (-_merit(c, order), c.rule, c.label, c.cell))
-    return MeasuredGroup(axis, task, task, dict(items[0].settings), tuple(cells), order)
+    made.sort(key=lambda c: (-_merit(c, order), c.rule, c.label, c.cell))
+    return MeasuredGroup(axis, task, task, dict(items[0].settings), tuple(made), order)
 
 
 def _ordered(described: dict[str, Described]) -> dict[str, Described]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bioplaus.api.arguments import PathLike, chosen_path, names_of
@@ -10,6 +10,8 @@ from bioplaus.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
     import pandas
+
+    from bioplaus.records.schema import ResultSet
 
 
 def measure(
@@ -33,7 +35,7 @@ def measure(
     `frame.attrs["problems"]` lists what was not measured, and why.
 
     Raises BioplausError: UnknownNameError for an axis or setting that there is not,
-    ConfigError for a bad value, RecordError where there is no record.
+    ConfigError for a bad value, RecordError where there is no record or none could be measured.
 
         frame = bioplaus.measure("robustness", "results", settings={"queries": 0})
         frame[frame.measure == "robust"].groupby(["rule", "at"])["value"].mean()
@@ -62,8 +64,14 @@ def measure(
         if (not rules or r.rule in rules) and (not tasks or r.task in tasks)
     ]  # fmt: skip
     if not wanted:
-        raise RecordError(f"no such records in {folder}; bioplaus.run(...) makes some")
+        raise RecordError(_none_like(found, folder, rules, tasks))
     done = Measuring(chosen, store, found, where, force=force).run(wanted)
+    if not done.measurements:
+        first, more = done.problems[0], len(done.problems) - 1
+        raise RecordError(
+            f"none of {len(wanted)} records in {folder} could be measured: {first}"
+            + (f" (and {more} more)" if more else "")
+        )
     rows = []
     for item in done.measurements:
         for name, value in item.values.items():
@@ -89,3 +97,15 @@ def measure(
     frame = pandas.DataFrame(rows, columns=columns).astype({"at": float, "value": float})
     frame.attrs["problems"] = done.problems
     return frame
+
+
+def _none_like(
+    found: ResultSet, folder: PathLike, rules: Sequence[str], tasks: Sequence[str]
+) -> str:
+    """What there is no record of, and what there are records of."""
+    if not found.records:
+        return f"there are no records in {folder}; bioplaus.run(...) makes some"
+    asked = [f"{kind} {', '.join(n)}" for kind, n in (("rule", rules), ("task", tasks)) if n]
+    there = sorted({f"{r.rule} on {r.task}" for r in found.records})
+    some = ", ".join(there[:6]) + (" ..." if len(there) > 6 else "")
+    return f"no records of {' and '.join(asked)} in {folder}; there are: {some}"

@@ -21,6 +21,7 @@ from bioplaus.learning.rule import State
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
 from bioplaus.plugins.defaults import REFERENCE
+from bioplaus.records.doubts import as_stored
 from bioplaus.records.keys import measurement_key
 from bioplaus.records.schema import Described, Measurement, Record, ResultSet
 from bioplaus.records.store import Store
@@ -60,7 +61,8 @@ class Measuring:
     """Measure again what was measured."""
 
     def __post_init__(self) -> None:
-        self._weights = WeightsOfRecords(self.store, self.found.records, self._retrains)
+        self._records = [as_stored(record) for record in self.found.records]
+        self._weights = WeightsOfRecords(self.store, self._records, self._retrains)
         self._what, self._done = "", 0.0
         self._cells: dict[str, tuple[Experiment, Splits]] = {}
 
@@ -69,7 +71,7 @@ class Measuring:
         self.store.check_writable()
         result = Measured()
         cells: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
+        for record in map(as_stored, records):
             cells[record.cell].append(record)
         for group in cells.values():
             for record, problem in self._cell(group, result):
@@ -156,7 +158,7 @@ class Measuring:
         content = {name: record.configuration.get(name) for name in shared}
         alike = [
             r
-            for r in self.found.records
+            for r in self._records
             if r.rule == REFERENCE and r.seed == record.seed and r.status == "complete"
             and {name: r.configuration.get(name) for name in shared} == content
         ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Representation: what the layers of a trained network hold, layer by layer below the last.
 
     probe                 a linear classifier on a layer's activities: fitted on the training
-                          split, its L2 chosen on the validation split, read on the test split
+                          split, its L2 chosen on the validation split, read on the test split.
+                          A task without one gives up to a fifth of the training examples for it
     participation ratio   (sum lam)^2 / sum lam^2 over the eigenvalues lam of the activities'
                           covariance: how many directions they spread over
     cka                   linear CKA (Kornblith, Norouzi, Lee, Hinton 2019, arXiv 1905.00414)
@@ -50,7 +51,7 @@ class Representation(Axis[RepresentationConfig]):
 
     name = "representation"
     Config = RepresentationConfig
-    version = 1
+    version = 2
 
     def supports(self, experiment: Experiment) -> str | None:
         if "classes" not in experiment.task.gives:
@@ -61,8 +62,8 @@ class Representation(Axis[RepresentationConfig]):
     def measure(self, trained: Trained, report: Callable[[float], None]) -> Mapping[str, Reading]:
         config, data = self.config, trained.data
         assert data.test is not None
-        train = _some(data.train, config.examples, "probe examples")
-        held_out = data.validation or _some(data.train, config.examples, "other probe examples")
+        train, held_out = _apart(data.train, data.validation)
+        train = _some(train, config.examples, "probe examples")
         held_out = _some(held_out, config.examples, "probe validation")
         test = _some(data.test, config.test_examples, "probe test")
         other = trained.reference()
@@ -151,6 +152,15 @@ def probe(on: list[Tensor], labels: list[Tensor], l2: tuple[float, ...]) -> floa
         if validation > best[0]:
             best = validation, float(model.score(scaled[2], answers[2]))
     return best[1]
+
+
+def _apart(train: Split, validation: Split | None) -> tuple[Split, Split]:
+    """What probes are fitted on, and what their L2 is chosen on: no example is in both."""
+    if validation is not None:
+        return train, validation
+    order = Stream(0).at("probe validation apart").permutation(len(train)).to(train.x.device)
+    few = max(1, len(train) // 5)
+    return train[torch.sort(order[few:]).values], train[torch.sort(order[:few]).values]
 
 
 def _some(split: Split, count: int, name: str) -> Split:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
@@ -15,9 +15,19 @@ from bioplaus.plugins import registry
 from bioplaus.records.schema import TuningBudget
 from bioplaus.system.paths import expanded
 from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
+from bioplaus.tasks.task import Task
 
 ALL = "all"
 MAX_SEEDS = 10_000
+
+
+def _is_table(annotation: object) -> bool:
+    kinds = (annotation, *get_args(annotation))
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
+
+
+TABLES = frozenset(n for n, field in Task.model_fields.items() if _is_table(field.annotation))
+"""Fields of a task that are tables themselves."""
 
 
 class _Data(BaseModel):
@@ -83,8 +93,30 @@ def _seeds(value: object) -> object:
 
 
 def _set(field: str, value: object) -> dict[str, object]:
-    """What one value of a crossed field sets."""
-    return dict(value) if isinstance(value, Mapping) else {field: value}
+    """What one value of a crossed field sets: a table is several fields, or the field's own."""
+    if isinstance(value, Mapping) and field not in TABLES:
+        return dict(value)
+    return {field: value}
+
+
+def _check_apart(field: str, values: Sequence[object]) -> None:
+    """ValueError where a value stands twice: its runs would be one, and stand on two boards."""
+    for place, value in enumerate(values):
+        if any(_set(field, value) == _set(field, other) for other in values[:place]):
+            raise ValueError(f"{field} has the value {value} twice: leave one out")
+
+
+def _check_set_once(cross: Mapping[str, Sequence[object]]) -> None:
+    """ValueError where two crossed entries set one field, or one a part of what another sets."""
+    by: dict[str, str] = {}
+    for entry, values in cross.items():
+        for field in sorted({name for value in values for name in _set(entry, value)}):
+            for other, first in by.items():
+                if first != entry and f"{field}.".startswith(f"{other}."):
+                    raise ValueError(f"{first} and {entry} both set {field}: cross it once")
+                if first != entry and f"{other}.".startswith(f"{field}."):
+                    raise ValueError(f"{first} and {entry} both set {other}: cross it once")
+            by.setdefault(field, entry)
 
 
 class Suite(_Data):
@@ -117,6 +149,9 @@ class Suite(_Data):
     def _one_of_both(self) -> Suite:
         if self.sweep and self.cross:
             raise ValueError("a suite has a [sweep] or a [cross], which may sweep one field too")
+        for field, values in (self.cross or self.sweep).items():
+            _check_apart(field, values)
+        _check_set_once(self.cross)
         return self
 
     def variants(self) -> list[tuple[TaskEntry, dict[str, object]]]:

@@ -84,7 +84,7 @@ def measure(
         )  # fmt: skip
     with MeasuringDisplay(axis, len(wanted)) as display:
         done = Measuring(chosen, store, found, where, display.update, force).run(wanted)
-    for group in measured(ResultSet(wanted, measurements=done.measurements)):
+    for group in measured(ResultSet(wanted, found.tunings, measurements=done.measurements)):
         click.echo(text_of(group))
     if done.reused:
         click.echo(

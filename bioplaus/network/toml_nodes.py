@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from bioplaus.errors import ConfigError
+from bioplaus.errors import ConfigError, closest
 from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.layer import Layer, Shape
@@ -120,6 +120,8 @@ _KINDS = (
 def _with_type(table: object) -> object:
     if isinstance(table, dict) and table.get("type") == "residual":
         raise ValueError("a residual block among nodes is its layers, and an add of both its ends")
+    if isinstance(table, dict) and table.get("type") in ("encode", "readout"):
+        raise ValueError("a graph has no time: networks with encode and readout are layers = [...]")
     return with_type(table, _KINDS)
 
 
@@ -200,10 +202,13 @@ def filled_in(tables: Any) -> Any:
     if not isinstance(tables, list | tuple):
         return tables
     filled, before = [], INPUT
-    by_name: dict[object, dict[str, Any]] = {}
+    by_name: dict[str | None, dict[str, Any]] = {}
     for table in tables:
         if isinstance(table, dict):
-            leader = by_name.get(_hashable(table.get("tie")), {})
+            tie = _hashable(table.get("tie"))
+            if tie is not None and tie not in by_name:
+                raise ConfigError(_no_leader(_hashable(table.get("name")), tie, by_name))
+            leader = by_name.get(tie, {})
             own = {"name", "input", "inputs", "tie"}
             table = {k: v for k, v in leader.items() if k not in own} | table
             if not table.keys() & {"input", "inputs"}:
@@ -214,5 +219,10 @@ def filled_in(tables: Any) -> Any:
     return filled
 
 
-def _hashable(name: object) -> object:
+def _no_leader(node: str | None, tie: str, before: Iterable[str | None]) -> str:
+    hint = closest(tie, [name for name in before if name is not None])
+    return f"node {node or '?'} is tied to {tie}, no node before it{hint}"
+
+
+def _hashable(name: object) -> str | None:
     return name if isinstance(name, str) else None

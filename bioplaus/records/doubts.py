@@ -64,11 +64,24 @@ def sources_apart(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             f"{_title(record)}: its seeds were made by {len(seen[record.cell])} sources of the "
             "rule, which are shown apart; run all of them again with --force",
         )
-        label = f"{record.label} source={source[:8]}".strip()
+        label = f"{record.label}{_mark(source)}".strip()
         cell = digest({"cell": record.cell, "source": source})
         return record.model_copy(update={"cell": cell, "label": label})
 
     return ([told_apart(r) for r in records] if mixed else list(records)), list(lines.values())
+
+
+def as_stored(record: Record) -> Record:
+    """A record as its file has it: in the cell of its configuration, whatever its source."""
+    source, own = source_of(record), digest(record.configuration)
+    if source is None or record.cell != digest({"cell": own, "source": source}):
+        return record
+    label = f" {record.label}".removesuffix(_mark(source)).strip()
+    return record.model_copy(update={"cell": own, "label": label})
+
+
+def _mark(source: str | None) -> str:
+    return f" source={str(source)[:8]}"
 
 
 def _title(record: Record) -> str:

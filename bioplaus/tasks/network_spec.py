@@ -43,10 +43,13 @@ class NetworkSpec(BaseModel):
             check_nodes(self.nodes)
         return self
 
-    def build(self, in_shape: Shape, loss: Loss, classes: int | None) -> Network:
+    def build(
+        self, in_shape: Shape, loss: Loss, classes: int | None, numbers: bool = False
+    ) -> Network:
         """The network on data of that shape; ConfigError where a layer does not fit.
 
-        classes: None for as many as the last layer has units.
+        classes: how many, or how many numbers are taught; None for as many as the last layer has
+        units.
         """
         leaders: tuple[int, ...] = ()
         if self.nodes is not None:
@@ -56,6 +59,12 @@ class NetworkSpec(BaseModel):
             layers = build_layers(self.layers, in_shape, self.steps)
         if classes is None:
             classes = layers[-1].out_shape[0]
+        units = layers[-1].out_shape
+        if numbers and len(units) == 1 and units[0] < classes:
+            raise ConfigError(
+                f"the last layer has {units[0]} units, and {classes} numbers are to be learned for "
+                f"each example: give it {classes}"
+            )
         return Network(layers, loss, classes, Init(self.init, self.gain), leaders=leaders)
 
     def varied(self, depth: int | None, width: int | None, activation: str | None) -> NetworkSpec:

@@ -116,7 +116,7 @@ class Task(BaseModel):
         self._check_goal(dataset)
         classes, loss = self._outputs(dataset)
         try:
-            network = spec.build(dataset.shape, loss, classes)
+            network = spec.build(dataset.shape, loss, classes, numbers="classes" not in self.gives)
             if self.goal is not None:
                 self.goal.check(network.depth, dataset.shape)
             if self.augment is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,17 @@ def test_from_python(results: Path) -> None:
         bioplaus.measure("robustnes", results)
     with pytest.raises(ConfigError, match="settings are a dict"):
         bioplaus.measure("robustness", results, settings=["k"])  # type: ignore[arg-type]
-    with pytest.raises(RecordError, match="no such records"):
+    with pytest.raises(RecordError, match=r"no records of rule nobody in .*: backprop on tiny, s"):
         bioplaus.measure("robustness", results, rule="nobody")
+
+
+def test_nothing_that_could_be_measured_is_no_empty_frame(results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(results, folder)
+    for path in folder.rglob("*.pt"):
+        path.write_bytes(b"no weights")
+    with pytest.raises(RecordError, match=r"none of 4 records .* measured: backprop on tiny, seed"):
+        bioplaus.measure("calibration", folder)
 
 
 def test_how_long_it_will_take() -> None:
