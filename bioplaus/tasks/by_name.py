@@ -13,7 +13,13 @@ from bioplaus.system.blame import described
 from bioplaus.system.toml_files import decoded, parse_toml
 
 # a rule without a task gets the first of these that it supports: plain chains, before all others
-DEFAULTS = ("digits-square", "digits-relu", "digits-equilibrium", "digits-sigmoid")
+DEFAULTS = (
+    "digits-square",
+    "digits-relu",
+    "digits-equilibrium",
+    "digits-sigmoid",
+    "digits-spiking",
+)
 DEFAULT = DEFAULTS[0]
 
 

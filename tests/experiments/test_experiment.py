@@ -100,6 +100,7 @@ def test_without_a_task_the_default_is_chosen() -> None:
         ("pepita", "digits-relu"),
         ("direct-random-target-projection", "digits-equilibrium"),
         ("burstccn", "digits-sigmoid"),
+        ("e-prop", "digits-spiking"),
     ],
 )
 def test_a_plain_chain_is_chosen_before_convolutions_and_graphs(rule: str, task: str) -> None:
