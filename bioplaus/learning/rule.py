@@ -151,10 +151,7 @@ class LearningRule(ABC, Generic[C]):
         return self
 
     def rests(self, net: Network, step: int) -> Resting:
-        """What does not learn in step `step` (from 0): by default everything does.
-
-        Its gradients are zeros. It depends on the network and the step alone, never on values.
-        """
+        """What does not learn in a step (from 0), and has gradients of zero; known beforehand."""
         return Resting()
 
     def watched(self) -> Self:

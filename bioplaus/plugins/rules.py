@@ -61,14 +61,22 @@ def _fault(cls: Any) -> str | None:
         return f"`version` is {shown(repr(cls.version), 60)}, not a whole number from 1"
     if not isinstance(getattr(cls, "citation", None), Citation):
         return "it has no `citation`: citation = Citation(authors=..., title=..., year=..., ...)"
-    if cls.needs not in get_args(Need):
-        return f"`needs` is {shown(repr(cls.needs), 60)}, due is one of {', '.join(get_args(Need))}"
-    every: object = cls.refresh_every
-    if every is not None and (type(every) is not int or every < 1):
-        return f"`refresh_every` is {shown(repr(every), 60)}, due is a number of steps, or None"
-    unknown = [name for name in cls.stackable if name not in cls.Config.model_fields]
-    if unknown:
-        return f"`stackable` names {shown(unknown[0], 60)}, which is none of its options"
+    if wrong := _wrong_word(cls):
+        return wrong
     if not all(isinstance(item, Published) for item in cls.published):
         return "`published` holds what is no bioplaus.Published"
+    return None
+
+
+def _wrong_word(cls: type[Rule]) -> str | None:
+    """What is wrong with what it says in single words; a property's answer is seen later."""
+    words: list[Any] = [cls.needs, cls.refresh_every, cls.stackable]
+    needs, every, stackable = (None if isinstance(word, property) else word for word in words)
+    if needs is not None and needs not in get_args(Need):
+        return f"`needs` is {shown(repr(needs), 60)}, due is one of {', '.join(get_args(Need))}"
+    if every is not None and (type(every) is not int or every < 1):
+        return f"`refresh_every` is {shown(repr(every), 60)}, due is a number of steps, or None"
+    unknown = [name for name in stackable or () if name not in cls.Config.model_fields]
+    if unknown:
+        return f"`stackable` names {shown(unknown[0], 60)}, which is none of its options"
     return None

@@ -11,6 +11,8 @@ import pytest
 
 from bioplaus.api.arguments import chosen_rules
 from bioplaus.errors import ConfigError
+from bioplaus.plugins import registry
+from bioplaus.plugins.rules import rule_class
 from bioplaus.testing import NETWORKS, Failure, check_layer
 from bioplaus.testing.cases import Case
 from bioplaus.testing.reach import reach
@@ -116,3 +118,9 @@ def test_a_rule_that_always_rests_is_told_so() -> None:
         reach.on(Case(Asleep, "rectangular", net, {}, None))
     with pytest.raises(Failure, match=r"'dense' is no bioplaus.network.layer.Layer"):
         check_layer("dense")  # type: ignore[arg-type]
+
+
+def test_every_rule_there_is_says_right_words_of_itself() -> None:
+    """Of some, `refresh_every` is a property: it depends on their options."""
+    names = registry.names("rule")
+    assert {rule_class(name).name for name in names} == set(names)
