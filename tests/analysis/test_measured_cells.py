@@ -8,9 +8,9 @@ from bioplaus.analysis.measured import measured
 from bioplaus.records.doubts import as_stored, sources_apart
 from bioplaus.records.schema import ResultSet
 from bioplaus.records.store import Store
-from tests.analysis.test_measured import CURVES, made
-from tests.analysis.test_tuned_each_seed import tuned_one_by_one
 from tests.helpers.boards import make_cell
+from tests.helpers.measured import CURVES, made
+from tests.helpers.tunings import tuned_one_by_one
 
 
 def test_a_cell_of_two_sources_keeps_its_measurements_apart() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,26 +13,10 @@ from bioplaus.analysis.cells import cells
 from bioplaus.analysis.statistics import mean_interval
 from bioplaus.plugins import registry
 from bioplaus.records.keys import digest, seed_key
-from bioplaus.records.schema import Record, ResultSet, Tuning
+from bioplaus.records.schema import ResultSet
 from tests.helpers.boards import GOOD, WORSE, make_cell
 from tests.helpers.boards import tuned as make_tuned
-
-
-def tuned_one_by_one(rule: str, scores: Sequence[float]) -> tuple[list[Record], list[Tuning]]:
-    """Each seed with a learning rate of its own, and the tuning that chose it."""
-    records, tunings = [], []
-    for record in make_cell(rule, scores):
-        content = {**record.configuration, "optimizer": {"lr": 0.01 * (1 + record.seed)}}
-        cell = digest(content)
-        update = {"configuration": content, "cell": cell, "key": seed_key(cell, record.seed),
-                  "label": f"optimizer.lr={0.01 * (1 + record.seed)}"}  # fmt: skip
-        records.append(record.model_copy(update=update))
-        tunings.append(Tuning(
-            key=digest({"cell": cell}), task=record.task, rule=rule, label="",
-            budget={"trials": 4, "seeds": 1, "epochs": 5, "each_seed": True}, space={}, trials=[],
-            chosen={}, cell=cell, configuration={"study": record.seed}, provenance={},
-        ))  # type: ignore[arg-type]  # fmt: skip
-    return records, tunings
+from tests.helpers.tunings import tuned_one_by_one
 
 
 def test_seeds_with_settings_of_their_own_are_one_cell() -> None:

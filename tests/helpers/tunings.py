@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from bioplaus.records.keys import digest
-from bioplaus.records.schema import FailureRecord, Trial, Tuning, TuningBudget
+from collections.abc import Sequence
+
+from bioplaus.records.keys import digest, seed_key
+from bioplaus.records.schema import FailureRecord, Record, Trial, Tuning, TuningBudget
+from tests.helpers.boards import make_cell
 from tests.helpers.records import make_record
 
 
@@ -40,3 +43,20 @@ def make_failure(**changes: object) -> FailureRecord:
         "provenance": {},
     }
     return FailureRecord.model_validate(values | changes)
+
+
+def tuned_one_by_one(rule: str, scores: Sequence[float]) -> tuple[list[Record], list[Tuning]]:
+    """Each seed with a learning rate of its own, and the tuning that chose it."""
+    records, tunings = [], []
+    for record in make_cell(rule, scores):
+        content = {**record.configuration, "optimizer": {"lr": 0.01 * (1 + record.seed)}}
+        cell = digest(content)
+        update = {"configuration": content, "cell": cell, "key": seed_key(cell, record.seed),
+                  "label": f"optimizer.lr={0.01 * (1 + record.seed)}"}  # fmt: skip
+        records.append(record.model_copy(update=update))
+        tunings.append(Tuning(
+            key=digest({"cell": cell}), task=record.task, rule=rule, label="",
+            budget={"trials": 4, "seeds": 1, "epochs": 5, "each_seed": True}, space={}, trials=[],
+            chosen={}, cell=cell, configuration={"study": record.seed}, provenance={},
+        ))  # type: ignore[arg-type]  # fmt: skip
+    return records, tunings
