@@ -11,6 +11,7 @@ import torch
 from bioplaus import tasks
 from bioplaus.errors import BioplausError, ConfigError, DataError, UnknownNameError
 from bioplaus.plugins import registry
+from bioplaus.tasks.by_name import DEFAULTS
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.task import read_task
@@ -18,9 +19,10 @@ from bioplaus.tasks.task import read_task
 SQUARE = ["mnist-square", "fashion-mnist-square", "kmnist-square"]
 
 
-def test_the_default_task_comes_first() -> None:
-    assert tasks.names()[0] == "digits-square"
-    assert tasks.names()[1:] == sorted(tasks.names()[1:])
+def test_the_default_tasks_come_first() -> None:
+    names, first = tasks.names(), len(DEFAULTS)
+    assert names[:first] == list(DEFAULTS) and DEFAULTS[0] == "digits-square"
+    assert names[first:] == sorted(names[first:]) and len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("name", tasks.names())

@@ -14,6 +14,7 @@ from tests.helpers.networks import get_rule
 
 RELAXING = [
     "activation-relaxation",
+    "dendritic-microcircuit",
     "equilibrium-propagation",
     "incremental-predictive-coding",
     "predictive-coding",
@@ -35,7 +36,9 @@ def test_the_relaxing_rules_are_those() -> None:
 
 @pytest.mark.parametrize("name", RELAXING)
 def test_a_relaxing_rule_records_a_residual_that_more_steps_shrink(name: str) -> None:
-    steps = "free_steps" if name == "equilibrium-propagation" else "steps"
+    steps = {"equilibrium-propagation": "free_steps", "dendritic-microcircuit": "sweeps"}.get(
+        name, "steps"
+    )
     few, many = (
         float(c.update(c.inputs(0)).metrics["residual"])
         for c in (case(name, **{steps: 3}), case(name, **{steps: 60}))
