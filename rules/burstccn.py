@@ -32,6 +32,7 @@ from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .chains import branching
 from .feedback import feedback_alignment, random_feedback
 
 
@@ -152,11 +153,8 @@ class BurstCcn(LayeredRule[BurstCcnConfig]):
                 "difference drowns the error; take event_feedback=matched"
             )
         for l, layer in enumerate(net.layers, start=1):
-            if layer.branches:
-                return (
-                    f"layer {l} carries values past others or combines them (a residual block, a "
-                    "graph), which are no rates of one population"
-                )
+            if reason := branching(layer, l):
+                return f"{reason}, which are no rates of one population"
             weightless = layer.multiply_adds() == 0 and l < net.depth
             expected = "identity" if weightless else "sigmoid"
             if layer.activation.name != expected:

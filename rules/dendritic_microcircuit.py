@@ -44,6 +44,7 @@ from bioplaus.network.layer import Init, LayerTrace, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .chains import branching
 from .feedback import feedback_alignment, random_feedback
 
 
@@ -141,11 +142,8 @@ class DendriticMicrocircuit(LearningRule[DendriticMicrocircuitConfig]):
         if reason := super().supports(net):
             return reason
         for l, layer in enumerate(net.layers, start=1):
-            if layer.branches:
-                return (
-                    f"layer {l} carries values past others or combines them (a residual block, a "
-                    "graph), and its microcircuits know one layer above"
-                )
+            if reason := branching(layer, l):
+                return f"{reason}, and its microcircuits know one layer above"
             if layer.multiply_adds() == 0:
                 return f"layer {l} has no weights, and so no dendrites"
         return None

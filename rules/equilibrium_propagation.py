@@ -41,6 +41,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .chains import branching
 from .equilibrium import Circuit, Nudge, Phase, States, relaxing_stages
 
 
@@ -141,11 +142,8 @@ class EquilibriumPropagation(LearningRule[EquilibriumPropagationConfig]):
                     "with weights, and each of its states belongs to one"
                 )
         for l, layer in enumerate(net.layers, start=1):
-            if layer.branches:
-                return (
-                    f"layer {l} carries values past others or combines them (a residual block, a "
-                    "graph), and states have an energy on a chain alone"
-                )
+            if reason := branching(layer, l):
+                return f"{reason}, and states have an energy on a chain alone"
         relaxing = relaxing_stages(net)
         if not relaxing:
             return "no layer has states to relax"

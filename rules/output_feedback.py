@@ -16,6 +16,7 @@ from bioplaus.network.layer import Init, Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
+from .feedback import feedback_alignment
 from .perturbation import weighted_layers
 
 
@@ -45,11 +46,5 @@ def products(net: Network, params: Params) -> Params:
 
 
 def product_alignment(net: Network, params: Params, feedback: Params) -> dict[str, Tensor]:
-    """The smallest cosine over the layers of the feedback weights with `products`: a metric."""
-    alike = products(net, params)
-    cosines = [
-        (alike[name] * q).sum()
-        / (alike[name].norm() * q.norm()).clamp_min(torch.finfo(q.dtype).tiny)
-        for name, q in feedback.items()
-    ]
-    return {"feedback_alignment": torch.stack(cosines).amin()} if cosines else {}
+    """`feedback_alignment` with `products` in the place of the weights above."""
+    return feedback_alignment(products(net, params), feedback)

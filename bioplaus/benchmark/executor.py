@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from bioplaus.errors import BioplausError, ConfigError
 
@@ -31,6 +31,14 @@ class WorkerLost(JobError):
 
     Another JobError would be raised again by whoever ran the job.
     """
+
+
+def settle(future: Future[Any], kind: str, content: Any) -> None:
+    """A job's future by its outcome, of `executors.work`: "done", "failed" or "lost"."""
+    if kind == "done":
+        future.set_result(content)
+    else:
+        future.set_exception((WorkerLost if kind == "lost" else JobError)(content))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from bioplaus.learning.batching import batched_update, stacked_initial
 from bioplaus.learning.rule import Batch
 from bioplaus.network.layer import Dense, Init, Layer, Params
 from bioplaus.network.losses import get_loss
@@ -17,6 +19,7 @@ from bioplaus.network.neuron import Atan, Neuron, SuperSpike, Surrogate, Triangl
 from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.time import AtEachStep, Code, Encode, Readout
 from bioplaus.numerics.random_streams import Stream
+from tests.helpers.networks import get_rule
 
 SURROGATES = (SuperSpike(10.0), Triangle(0.3), Atan(2.0))
 
@@ -142,3 +145,20 @@ def grads_step_by_step(
         net.loss.value(output, batch.y), list(leaves.values()), materialize_grads=True
     )
     return dict(zip(leaves, grads, strict=True))
+
+
+def replicas_of_backprop(net: Network, seed: int) -> tuple[Params, Batch, Params]:
+    """Three replicas in double precision, a batch that they share, and their gradients, (3, ...).
+
+    Asserts that the traced step gives the same bits.
+    """
+    seeds = [3 * seed + k for k in range(3)]
+    rule = get_rule("backprop")
+    params, state = stacked_initial(rule, net, seeds, torch.float64, torch.device("cpu"))
+    batch = image_batch(net, 6, seed)
+    copies = Batch(*(t.expand(3, *t.shape) for t in batch))
+    step = batched_update(rule, net)
+    grads = step(params, state, copies, {}).grads
+    replayed = make_fx(step)(params, state, copies, {})(params, state, copies, {})
+    assert all(grad.equal(replayed.grads[name]) for name, grad in grads.items())
+    return params, batch, grads

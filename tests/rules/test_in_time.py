@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bioplaus.learning.batching import batched_loss_grad, batched_update, stacked_initial
-from bioplaus.learning.rule import Batch, State
+from bioplaus.learning.batching import batched_loss_grad
+from bioplaus.learning.rule import State
 from bioplaus.network.activations import Activation
 from bioplaus.network.layer import Dense
 from bioplaus.network.losses import get_loss
@@ -36,6 +36,7 @@ from tests.helpers.spiking import (
     grads_step_by_step,
     image_batch,
     lively_params,
+    replicas_of_backprop,
     spiking_network,
 )
 
@@ -148,17 +149,8 @@ def test_convolutions_and_pooling_in_time(seed: int) -> None:
 @every_seed
 def test_replicas_in_the_harness(seed: int) -> None:
     net = spiking_network((64, 50, 30, 10), Neuron(0.75), 12)
-    seeds = [3 * seed + k for k in range(3)]
-    rule = get_rule("backprop")
-    params, state = stacked_initial(rule, net, seeds, torch.float64, torch.device("cpu"))
-    batch = image_batch(net, 6, seed)
-    copies = Batch(*(t.expand(3, *t.shape) for t in batch))
-    step = batched_update(rule, net)
-    update = step(params, state, copies, {})
-    assert worst(update.grads, batched_loss_grad(net)(params, batch)) <= 1e-12
-    replayed = make_fx(step)(params, state, copies, {})(params, state, copies, {})
-    for name, grad in update.grads.items():
-        assert grad.equal(replayed.grads[name])
+    params, batch, grads = replicas_of_backprop(net, seed)
+    assert worst(grads, batched_loss_grad(net)(params, batch)) <= 1e-12
 
 
 @every_seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
-from bioplaus.learning.rule import NoiseSpec, State
+from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.rules.backprop import Backprop
@@ -13,20 +13,7 @@ from bioplaus.testing.cases import Case
 from bioplaus.testing.contract import prediction
 from bioplaus.testing.failures import Failure
 from bioplaus.testing.networks import NETWORKS, make_network
-
-
-class Blurred(Backprop):
-    """Answers for an input with noise."""
-
-    name = "blurred"
-
-    def prediction_noise(self, net: Network) -> dict[str, NoiseSpec]:
-        return {"blur": NoiseSpec(net.in_shape)}
-
-    def predict_with(
-        self, net: Network, params: Params, state: State, x: Tensor, noise: Params
-    ) -> Tensor:
-        return net.output(params, x + noise["blur"])
+from tests.helpers.blurred import Blurred
 
 
 class Centred(Backprop):

@@ -17,8 +17,7 @@ from bioplaus.learning.prediction import (
     positions,
     predicted_alone,
 )
-from bioplaus.learning.rule import NoiseSpec, State
-from bioplaus.network.layer import Params
+from bioplaus.learning.rule import State
 from bioplaus.network.network import Network
 from bioplaus.network.time import Encode
 from bioplaus.network.toml_time import EncodeSpec
@@ -31,25 +30,11 @@ from bioplaus.training import evaluation
 from bioplaus.training.budget import Budget
 from bioplaus.training.traced_step import Program
 from bioplaus.training.trainer import Splits, Trainer
+from tests.helpers.blurred import Blurred
 from tests.helpers.networks import get_rule, rel
 
 CPU = torch.device("cpu")
 compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-
-
-class Blurred(Backprop):
-    """Backprop whose answers are those for an input with noise of its own, sigma 1."""
-
-    name = "blurred"
-
-    def prediction_noise(self, net: Network) -> dict[str, NoiseSpec]:
-        return {"blur": NoiseSpec(net.in_shape)}
-
-    def predict_with(
-        self, net: Network, params: Params, state: State, x: Tensor, noise: Params
-    ) -> Tensor:
-        return net.output(params, x + noise["blur"])
-
 
 CASES = {
     "rule": (Blurred(Blurred.Config()), make_network((7, 6, 4), "tanh")),

@@ -19,12 +19,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost
+from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost, settle
 from bioplaus.benchmark.executors import ray_cluster, ray_worker
+from bioplaus.benchmark.executors.work import Origin
 from bioplaus.errors import BioplausError
 
 if TYPE_CHECKING:
-    from bioplaus.benchmark.executors.work import Kind
     from bioplaus.benchmark.jobs import Job
     from bioplaus.tasks.data_cache import Need
     from bioplaus.tasks.task import Task
@@ -167,7 +167,7 @@ class RayExecutor(Executor):
             num_cpus=resources.cpus, num_gpus=gpus, max_retries=0, name=job.title
         )
         parts = [] if need is None else self._shared(need)
-        origin = ray_worker.Origin(os.getcwd(), list(sys.argv))
+        origin = Origin(os.getcwd(), list(sys.argv))
         payload = pickle.dumps((job, need))
         return task.remote(payload, parts, self._board, ticket.number, origin)
 
@@ -204,7 +204,7 @@ class RayExecutor(Executor):
                     ray_cluster.error_of(self._ray, ticket.job.title, error)
                 )
             else:
-                _settle(ticket.future, kind, content)
+                settle(ticket.future, kind, content)
 
     def _read_board(self) -> None:
         """Pass on progress; a worker that has given no sign of life for too long is ended."""
@@ -244,10 +244,3 @@ class RayExecutor(Executor):
         for ticket in lost:
             if not ticket.future.cancelled():
                 ticket.future.set_exception(error)
-
-
-def _settle(future: Future[Any], kind: Kind, content: Any) -> None:
-    if kind == "done":
-        future.set_result(content)
-    else:
-        future.set_exception((WorkerLost if kind == "lost" else JobError)(content))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bioplaus.benchmark.executors.work import Kind, News, outcome, use_one_thread
+from bioplaus.benchmark.executors.work import Kind, News, Origin, outcome, use_one_thread
 
 if TYPE_CHECKING:
     from bioplaus.tasks.data_cache import Need
@@ -33,19 +29,6 @@ class ProgressBoard:
         """What was noted since the last time."""
         news, self._news = self._news, {}
         return news
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a job was handed out."""
-
-    folder: str
-    arguments: Sequence[str]
-
-    def resemble(self) -> None:
-        """Be there, where that folder is here too; the command goes into provenances."""
-        os.chdir(self.folder if os.path.isdir(self.folder) else tempfile.gettempdir())
-        sys.argv[:] = self.arguments
 
 
 def perform(

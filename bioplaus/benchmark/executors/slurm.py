@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost
-from bioplaus.benchmark.executors.ray_worker import Origin
+from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost, settle
 from bioplaus.benchmark.executors.slurm_worker import perform
-from bioplaus.errors import ConfigError
+from bioplaus.benchmark.executors.work import Origin
+from bioplaus.errors import BioplausError, ConfigError
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.jobs import Job
@@ -83,6 +83,7 @@ class SlurmExecutor(Executor):
         self._timeout = timeout
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._broken: BioplausError | None = None
         self._count = 0
         self._asked = time.monotonic()
         self._waiting: deque[_Ticket] = deque()
@@ -99,6 +100,9 @@ class SlurmExecutor(Executor):
     def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
         future: Future[R] = Future()
         with self._lock:
+            if self._broken is not None:
+                future.set_exception(self._broken)
+                return future
             self._count += 1
             news = self._folder / f"news-{self._count}.json"
             self._waiting.append(_Ticket(self._count, job, watch, future, news))
@@ -119,11 +123,27 @@ class SlurmExecutor(Executor):
 
     def _work(self) -> None:
         """The only thread that talks to Slurm."""
-        while not self._closed.wait(_TICK_SECONDS):
-            self._launch()
-            for queued, ticket in list(self._running.items()):
-                self._collect(queued, ticket)
-            self._ask()
+        try:
+            while not self._closed.wait(_TICK_SECONDS):
+                self._launch()
+                for queued, ticket in list(self._running.items()):
+                    self._collect(queued, ticket)
+                self._ask()
+        except Exception as error:  # nobody else would tell whoever waits for a job
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._give_up(BioplausError(f"Slurm, or the folder shared with it, failed: {reason}"))
+
+    def _give_up(self, error: BioplausError) -> None:
+        with self._lock:
+            self._broken = error
+            lost = [*self._running.values(), *self._waiting]
+            for queued in self._running:
+                _cancel(queued)
+            self._running.clear()
+            self._waiting.clear()
+        for ticket in lost:
+            if not ticket.future.done():
+                ticket.future.set_exception(error)
 
     def _launch(self) -> None:
         """Whatever waits and has a slot, as one array."""
@@ -168,7 +188,7 @@ class SlurmExecutor(Executor):
                     "bioplaus and its plugins must be the same on all nodes"
                 ))  # fmt: skip
             else:
-                _settle(ticket.future, kind, content)
+                settle(ticket.future, kind, content)
             return
         with contextlib.suppress(OSError, ValueError):  # it has not begun
             text = ticket.news.read_text(encoding="utf-8")
@@ -225,10 +245,3 @@ def _progress(told: dict[str, Any]) -> Progress:
     from bioplaus.training.progress import Progress
 
     return Progress(**told)
-
-
-def _settle(future: Future[Any], kind: str, content: Any) -> None:
-    if kind == "done":
-        future.set_result(content)
-    else:
-        future.set_exception((WorkerLost if kind == "lost" else JobError)(content))

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioplaus.benchmark.executors.ray_worker import Origin
-from bioplaus.benchmark.executors.work import Kind, News, outcome, use_one_thread
+from bioplaus.benchmark.executors.work import Kind, News, Origin, outcome, use_one_thread
 from bioplaus.system.interruption import Terminated, handled
 
 if TYPE_CHECKING:

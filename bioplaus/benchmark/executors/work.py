@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bioplaus.errors import BioplausError
@@ -15,6 +18,19 @@ if TYPE_CHECKING:
     from bioplaus.training.progress import Progress
 
 Kind = Literal["done", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job was handed out."""
+
+    folder: str
+    arguments: Sequence[str]
+
+    def resemble(self) -> None:
+        """Be there, where that folder is here too; the command goes into provenances."""
+        os.chdir(self.folder if os.path.isdir(self.folder) else tempfile.gettempdir())
+        sys.argv[:] = self.arguments
 
 
 def outcome(job: Job[object], watch: Callable[[Progress], None]) -> tuple[Kind, object]:

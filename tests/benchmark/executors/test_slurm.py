@@ -11,7 +11,7 @@ import pytest
 from bioplaus.benchmark.executor import JobError, Setup, WorkerLost
 from bioplaus.benchmark.executors import slurm
 from bioplaus.benchmark.executors.slurm import SlurmExecutor
-from bioplaus.errors import ConfigError
+from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.training.progress import Progress
 from tests.helpers.jobs import Told, quiet
 from tests.helpers.slurm import install
@@ -65,6 +65,25 @@ def test_what_hangs_is_cancelled_and_what_is_refused_says_why(state: Path, tmp_p
         with pytest.raises(JobError, match=r"sbatch refused it.*invalid partition"):
             refused.result(timeout=60)
     assert "--gpus-per-node=1" in (state / "script-0").read_text()
+
+
+def test_a_thread_that_fails_leaves_nobody_waiting(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+
+    def gone(self: SlurmExecutor) -> None:
+        raise OSError("the shared folder is gone")
+
+    monkeypatch.setattr(SlurmExecutor, "_ask", gone)
+    with SlurmExecutor(slots=1) as executor:
+        jobs = [executor.submit(Told("hang"), quiet) for _ in range(2)]
+        for job in jobs:
+            with pytest.raises(BioplausError, match=r"OSError: the shared folder is gone"):
+                job.result(timeout=60)
+        with pytest.raises(BioplausError, match="the shared folder is gone"):
+            executor.submit(Told("work"), quiet).result(timeout=60)
+    assert not list(tmp_path.glob(".bioplaus-slurm-*"))
 
 
 def test_without_slurm_or_with_an_address_it_says_so(
