@@ -13,9 +13,10 @@ from functools import cached_property
 from bioplaus.benchmark.optuna_study import Study
 from bioplaus.benchmark.suite import Suite
 from bioplaus.benchmark.tuning import TuningPlan, check_tunable, plan_tuning
-from bioplaus.errors import DataError, PluginError, UnsupportedError
+from bioplaus.errors import ConfigError, DataError, PluginError, UnsupportedError
 from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins.rules import rule_class
+from bioplaus.records.keys import digest
 from bioplaus.records.reading import NewerError
 from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store
@@ -192,7 +193,30 @@ def expand(suite: Suite, needs_data: Callable[[Task], bool] = lambda task: True)
         else:
             _add_rules(benchmark, suite, task, data, common)
     benchmark.skipped[:0] = [f"{', '.join(names)}: {why}" for why, names in missing.items()]
+    _check_each_once(benchmark)
     return benchmark
+
+
+def _check_each_once(benchmark: Benchmark) -> None:
+    """ConfigError where two entries are one experiment, however the suite writes them."""
+    there: set[str] = set()
+    for entry in benchmark.entries:
+        base = entry.base
+        # as validated, not as written: what is left out and what says the default are one
+        asked = digest(
+            {
+                "task": [base.task.name, base.task.epochs, base.task.content()],
+                "rule": [base.rule.name, base.rule.config.model_dump(mode="json")],
+                "optimizers": [o and o.model_dump() for o in (base.optimizer, base.aux_optimizer)],
+                "study": entry.study,
+            }
+        )
+        if asked in there:
+            raise ConfigError(
+                f"suite {benchmark.suite.name}: {entry.title} is there twice: two of its rules, "
+                "tasks or swept values come to the same; leave one out"
+            )
+        there.add(asked)
 
 
 def _add_rules(

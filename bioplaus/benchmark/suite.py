@@ -7,7 +7,14 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bioplaus import suites
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
@@ -99,10 +106,19 @@ def _set(field: str, value: object) -> dict[str, object]:
     return {field: value}
 
 
+def _alike(one: object, other: object) -> bool:
+    """Equality as TOML has it: 8 is 8.0, and 1 is not true."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_alike(one[k], other[k]) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
 def _check_apart(field: str, values: Sequence[object]) -> None:
     """ValueError where a value stands twice: its runs would be one, and stand on two boards."""
     for place, value in enumerate(values):
-        if any(_set(field, value) == _set(field, other) for other in values[:place]):
+        if any(_alike(_set(field, value), _set(field, other)) for other in values[:place]):
             raise ValueError(f"{field} has the value {value} twice: leave one out")
 
 
@@ -144,6 +160,14 @@ class Suite(_Data):
         description="fields of the tasks, every value of each with every value of the others; a "
         "value that is a table sets several fields at once",
     )
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: list[int]) -> list[int]:
+        twice = next((seed for i, seed in enumerate(seeds) if seed in seeds[:i]), None)
+        if twice is not None:
+            raise ValueError(f"the seed {twice} stands there twice: leave one out")
+        return seeds
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Suite:
