@@ -133,11 +133,14 @@ def probe(on: list[Tensor], labels: list[Tensor], l2: tuple[float, ...]) -> floa
     """The test accuracy of a multinomial logistic regression on standardised features.
 
     on, labels: of the training, the validation and the test examples. l2: the strength with
-    the best validation accuracy counts, the strongest of equals; penalty l2 |W|^2 / 2 per example.
+    the best validation accuracy counts, the strongest of equals and where there are no such
+    examples; penalty l2 |W|^2 / 2 per example. Of one class alone that class is the answer.
     """
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped,unused-ignore]
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped,unused-ignore]
 
+    if bool((labels[0] == labels[0][0]).all()):
+        return float((labels[2] == labels[0][0]).double().mean())
     mean, spread = on[0].mean(0), on[0].std(0)
     scaled = [((h - mean) / spread.clamp(min=1e-8)).numpy() for h in on]
     answers = [y.cpu().numpy() for y in labels]
@@ -148,18 +151,21 @@ def probe(on: list[Tensor], labels: list[Tensor], l2: tuple[float, ...]) -> floa
             # 100 iterations are the budget of every probe
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(scaled[0], answers[0])
-        validation = float(model.score(scaled[1], answers[1]))
+        validation = float(model.score(scaled[1], answers[1])) if len(answers[1]) else 0.0
         if validation > best[0]:
             best = validation, float(model.score(scaled[2], answers[2]))
     return best[1]
 
 
 def _apart(train: Split, validation: Split | None) -> tuple[Split, Split]:
-    """What probes are fitted on, and what their L2 is chosen on: no example is in both."""
+    """What probes are fitted on, and what their L2 is chosen on: no example is in both.
+
+    A single example is not parted: nothing is held out then.
+    """
     if validation is not None:
         return train, validation
     order = Stream(0).at("probe validation apart").permutation(len(train)).to(train.x.device)
-    few = max(1, len(train) // 5)
+    few = max(1, len(train) // 5) if len(train) > 1 else 0
     return train[torch.sort(order[few:]).values], train[torch.sort(order[:few]).values]
 
 

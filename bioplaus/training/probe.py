@@ -75,11 +75,16 @@ def readings(splits: Mapping[str, Embedded]) -> dict[str, float]:
 
 
 def logistic(splits: Mapping[str, Embedded], penalties: Sequence[float]) -> dict[str, float]:
-    """Accuracies of multinomial logistic regression: mean cross-entropy + L2 / 2 ||W||^2."""
+    """Accuracies of multinomial logistic regression: mean cross-entropy + L2 / 2 ||W||^2.
+
+    Of one class alone there is nothing to tell apart: then that class is the answer.
+    """
     from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped,unused-ignore]
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped,unused-ignore]
 
     train, held_out = splits["train"], splits.get("validation")
+    if len(np.unique(train.y)) == 1:
+        return {n: float(np.mean(s.y == train.y[0])) for n, s in splits.items() if n != "train"}
     model = LogisticRegression(max_iter=100, warm_start=True)
     best: tuple[float, dict[str, float]] | None = None
     with warnings.catch_warnings():
@@ -117,10 +122,13 @@ def few_examples(labels: NDArray[np.int64], draw: int) -> NDArray[np.int64]:
 
 
 def neighbours(train: Embedded, other: Embedded) -> float:
-    """Accuracy of the most frequent label of the five nearest, of equals the smallest."""
+    """Accuracy of the most frequent label of the five nearest, of equals the smallest.
+
+    Of fewer examples all are near.
+    """
     from sklearn.neighbors import KNeighborsClassifier  # type: ignore[import-untyped,unused-ignore]
 
-    model = KNeighborsClassifier(NEIGHBOURS).fit(train.x, train.y)
+    model = KNeighborsClassifier(min(NEIGHBOURS, len(train.y))).fit(train.x, train.y)
     return float(np.mean(model.predict(other.x) == other.y))
 
 
