@@ -26,14 +26,21 @@ class Band(NamedTuple):
 
 
 def score_curve(cell: Cell) -> Band:
-    """The test score after each epoch, of the seeds that lived to the end."""
+    """The test score after each epoch, of the seeds that lived to the end.
+
+    A seed whose best network is its result keeps that one's score from then on.
+    """
     lived = [r for r in cell.records if r.status != "diverged"]
     curves, metric = [cell.metric.curve(r) for r in lived], cell.metric
     epochs = max(map(len, curves), default=0)
     rows = np.full((len(lived), epochs), np.nan)
-    for row, curve in zip(rows, curves, strict=True):
+    for row, curve, record in zip(rows, curves, lived, strict=True):
         values = _numbers(curve)
         row[: len(values)] = values
+        if record.early_stop is not None:
+            row[len(values) :] = values[-1:]
+    if any(record.early_stop for record in lived):  # between evaluations too, where all have one
+        rows[:, np.isnan(rows).any(0)] = np.nan
     return Band(*(np.clip(part, metric.least, metric.most) for part in mean_bands(rows)))
 
 

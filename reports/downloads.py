@@ -40,7 +40,11 @@ def curve_rows(boards: Sequence[Board]) -> Rows:
     for board in boards:
         for cell in board.entries.values():
             accuracy, alignment = score_curve(cell), alignment_curve(cell)
-            for i in thinned(len(accuracy.mean)):
+            known = [
+                i for i in range(len(accuracy.mean))
+                if any(_at(band.mean, i) is not None for band in (accuracy, alignment))
+            ]  # fmt: skip
+            for i in thinned(known):
                 measured = [_at(part, i) for band in (accuracy, alignment) for part in band]
                 rows.append(
                     [printable(board.title), cell.rule, printable(cell.label), i + 1, *measured]

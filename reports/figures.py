@@ -118,12 +118,13 @@ def _curves(bands: Mapping[str, Band], axis: Axis, styles: Styles, label: str) -
     chart = Chart(linear("epoch", [1, longest], low=1 if longest > 1 else 0.5,
                          high=max(longest, 1.5)), axis)  # fmt: skip
     for rule, band in bands.items():
-        start, style, kept = len(chart.parts), styles[rule], thinned(len(band.mean))
+        start, style = len(chart.parts), styles[rule]
+        kept = thinned([k for k in range(len(band.mean)) if math.isfinite(band.mean[k])])
         sure = [k for k in kept if math.isfinite(band.low[k]) and math.isfinite(band.high[k])]
         if sure:
             chart.band([(k + 1, float(band.high[k])) for k in sure],
                        [(k + 1, float(band.low[k])) for k in sure], style)  # fmt: skip
-        points = [(k + 1.0, float(band.mean[k])) for k in kept if math.isfinite(band.mean[k])]
+        points = [(k + 1.0, float(band.mean[k])) for k in kept]
         if points:
             chart.line(points, style, f"{rule}: {points[-1][1]:.4g} at the end")
             chart.mark(*points[-1], style, f"{rule}: {points[-1][1]:.4g} at the end", 3.4)
@@ -211,8 +212,10 @@ def _floor(cells: Sequence[Cell]) -> float:
     return 50 / max(sizes) if sizes else 0.02
 
 
-def thinned(count: int) -> list[int]:
-    """Which of `count` epochs a figure shows: all, or evenly spread ones with both ends."""
-    if count <= MOST_POINTS:
-        return list(range(count))
-    return sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
+def thinned(epochs: Sequence[int]) -> list[int]:
+    """Which of some epochs a figure shows: all, or evenly spread ones with both ends."""
+    last = len(epochs) - 1
+    if last < MOST_POINTS:
+        return list(epochs)
+    places = {round(i * last / (MOST_POINTS - 1)) for i in range(MOST_POINTS)}
+    return [epochs[place] for place in sorted(places)]

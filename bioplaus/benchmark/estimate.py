@@ -21,7 +21,9 @@ def speeds(records: Iterable[Record]) -> Speeds:
     seen: dict[tuple[str, str], list[float]] = defaultdict(list)
     for record in records:
         timing, epochs = record.timing, len(record.curves.test_accuracy)
-        if epochs:
+        together = record.provenance.get("epochs_together")
+        epochs = together if isinstance(together, int) else epochs
+        if epochs > 0:
             spent = timing.group_train_seconds + timing.group_evaluation_seconds
             seen[record.task, record.rule].append(spent / timing.group_size / epochs)
     return {place: statistics.median(found) for place, found in seen.items()}

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bioplaus.records.early_stops import stopped_otherwise
 from bioplaus.records.metric import ACCURACY, Metric, metric_of
 from bioplaus.records.schema import FailureRecord, Measurement, Record, Trial, Tuning
 
@@ -164,14 +165,18 @@ def _configuration(record: Record) -> Iterator[str]:
         yield f"the configuration lacks {', '.join(lacking)}"
         return
     yield from _epochs(record, content["epochs"])
+    yield from stopped_otherwise(record)
     yield from _sizes(record, content)
     yield from _label(record.label, content)
 
 
 def _epochs(record: Record, epochs: object) -> Iterator[str]:
     trained = len(record.curves.test_accuracy)
-    if record.status == "complete" and trained != epochs:
-        yield f"it is complete after {trained} epochs of {epochs}"
+    if record.early_stop is not None:
+        trained += len(record.early_stop.validation_after)
+    ended = epochs if record.early_stop is None else record.early_stop.stopped_epoch or epochs
+    if record.status == "complete" and trained != ended:
+        yield f"it is complete after {trained} epochs of {ended}"
     elif isinstance(epochs, int) and trained > epochs:
         yield f"it trained for {trained} epochs of {epochs}"
     if record.diverged_epoch is not None:

@@ -11,102 +11,48 @@ was measured of trained networks afterwards (`Measurement`).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import ConfigDict, FailFast, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bioplaus.learning.profile import Published
+from bioplaus.records.schema_parts import MANY, Name, Number, NumberOrNumbers, Numbers, Part, few
 
 SCHEMA: Literal[1] = 1
 
-Number = Annotated[
-    float | None,
-    Field(strict=True),
-    BeforeValidator(lambda v: None if isinstance(v, float) and not math.isfinite(v) else v),
-]
-"""A float, or null where it is not finite or was not measured."""
 
-
-def _nulled(values: Any) -> Any:
-    """The list with null for what is not finite, in one call for all of it."""
-    if not isinstance(values, list | tuple):
-        return values
-    try:
-        if all(map(math.isfinite, values)):
-            return values
-    except (TypeError, OverflowError):
-        pass  # a null, or what the list's own check will name
-    return [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
-
-
-Numbers = Annotated[
-    list[Annotated[float | None, Field(strict=True)]], FailFast(), BeforeValidator(_nulled)
-]
-"""A list of `Number`, checked as a whole: most of a record is such lists."""
-
-
-NumberOrNumbers = Annotated[
-    float | list[float | None] | None,
-    BeforeValidator(lambda v: _nulled(v) if isinstance(v, list) else _nulled([v])[0]),
-]
-"""Either."""
-
-
-def _few(most: int) -> BeforeValidator:
-    """Checked before the entries are: of each bad one an error is kept, in a thousand bytes."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > most:
-            raise ValueError(f"{len(value)} entries, where {most} are the most")
-        return value
-
-    return BeforeValidator(check)
-
-
-_MANY = _few(10_000)
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-"""A name that cannot leave its folder."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_fields(cls, content: Any) -> Any:
-        if isinstance(content, dict) and len(content) > 100:
-            raise ValueError(f"{len(content)} fields, most of them unknown")
-        return content
-
-
-class Curves(_Part):
+class Curves(Part):
     """One number per epoch trained; null where it was not finite or not measured."""
 
-    metrics: Annotated[dict[str, Numbers], _MANY] = Field(
+    metrics: Annotated[dict[str, Numbers], MANY] = Field(
         description="epoch means of what the rule reports, always `loss`; evaluations: `test_...`"
     )
     validation_accuracy: Numbers
     test_accuracy: Numbers
-    alignment: Annotated[dict[str, Annotated[dict[str, Numbers], _MANY]], _few(10)] = Field(
+    alignment: Annotated[dict[str, Annotated[dict[str, Numbers], MANY]], few(10)] = Field(
         description="reference (`loss`, `objective`) -> `cosine.L` and `norm_ratio.L` of layer "
         "L's update against that gradient, on the probe batch, after each epoch"
     )
 
 
-class Timing(_Part):
+class EarlyStop(Part):
+    """Of a seed whose best network by validation is its result: what came after that network.
+
+    The curves of the record, and all its other numbers, end with that network's epoch.
+    """
+
+    stopped_epoch: int | None = Field(
+        description="after which it stopped; null where the task's epochs were over before"
+    )
+    validation_after: Numbers = Field(
+        description="the validation after each epoch later than the curves' last, by the task's "
+        "metric: none is better"
+    )
+
+
+class Timing(Part):
     """Seconds of the whole group of seeds that trained together."""
 
     group_train_seconds: float
@@ -118,7 +64,7 @@ class Timing(_Part):
     train_seconds: float = Field(description="this seed's share: the group's by its size")
 
 
-class Cost(_Part):
+class Cost(Part):
     """What training took, counted from a step's operations where not said otherwise."""
 
     forward_equivalents: Number = Field(
@@ -136,7 +82,7 @@ class Cost(_Part):
     )
 
 
-class RuleCard(_Part):
+class RuleCard(Part):
     """Facts on a rule as configured, for boards; no part of a record's key."""
 
     summary: str
@@ -146,10 +92,10 @@ class RuleCard(_Part):
         description="measured properties by the profile's names; `weight_transport` is "
         "none, sign or exact: transpose and inverse are not told apart"
     )
-    published: Annotated[list[Published], FailFast()] = []
+    published: Annotated[list[Published], FailFast()] = Field([])
 
 
-class _File(_Part):
+class _File(Part):
     """What a results folder holds: a kind of its own, with a schema."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -182,6 +128,9 @@ class Record(_File):
     validation_accuracy: Number = Field(description="share of right answers after the last epoch")
     test_accuracy: Number = Field(description="share of right answers after the last epoch")
     curves: Curves = Field(description="the same and more, epoch by epoch")
+    early_stop: EarlyStop | None = Field(
+        None, description="of a task with early stopping; left out elsewhere"
+    )
     timing: Timing = Field(description="how long it took")
     cost: Cost | None = Field(None, description="operations and memory of a step")
     card: RuleCard | None = Field(None, description="facts on the rule, for boards")
@@ -189,8 +138,14 @@ class Record(_File):
         description="the environment it was made in: what may differ between identical runs"
     )
 
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what older files do not have, where it is not so."""
+        found: dict[str, Any] = handler(self)
+        return found if self.early_stop else {k: v for k, v in found.items() if k != "early_stop"}
 
-class TuningBudget(_Part):
+
+class TuningBudget(Part):
     """What every rule gets: trials, seeds of each, epochs of each."""
 
     trials: int = Field(ge=1)
@@ -206,7 +161,7 @@ class TuningBudget(_Part):
         return {k: v for k, v in handler(self).items() if v is not None}
 
 
-class Trial(_Part):
+class Trial(Part):
     """One configuration tried, on the training data less the validation split."""
 
     number: int = Field(ge=0)
@@ -227,7 +182,7 @@ class Tuning(_File):
     rule: Name
     label: str
     budget: TuningBudget
-    space: Annotated[dict[str, str], _MANY] = Field(
+    space: Annotated[dict[str, str], MANY] = Field(
         description="setting -> what values it may take, in words"
     )
     trials: Annotated[list[Trial], FailFast()]
@@ -250,7 +205,7 @@ class FailureRecord(_File):
     provenance: dict[str, Any]
 
 
-class Described(_Part):
+class Described(Part):
     """What the numbers of a measured value mean."""
 
     over: str = Field("", description="what a list runs over; '' for a single number")
@@ -274,8 +229,8 @@ class Measurement(_File):
     rule: Name
     label: str
     seed: int = Field(ge=0)
-    values: Annotated[dict[str, NumberOrNumbers], _few(1000)]
-    described: Annotated[dict[str, Described], _few(1000)] = Field(description="of each value")
+    values: Annotated[dict[str, NumberOrNumbers], few(1000)]
+    described: Annotated[dict[str, Described], few(1000)] = Field(description="of each value")
     seconds: float = Field(ge=0)
     provenance: dict[str, Any]
 

@@ -13,7 +13,7 @@ from bioplaus.plugins import registry
 from bioplaus.records.keys import digest, seed_key
 from bioplaus.records.reading import read_record
 from bioplaus.records.rule_card import rule_card
-from bioplaus.records.schema import Cost, Curves, Record, Timing
+from bioplaus.records.schema import Cost, Curves, EarlyStop, Record, Timing
 from bioplaus.records.store import Store
 from bioplaus.running import weights as trained
 from bioplaus.system.device import provenance
@@ -109,6 +109,9 @@ class SeedRecords:
         origin["date"] = datetime.now(UTC).date().isoformat()
         if measured := trainer.stepper.measurements:
             origin["measurements"] = measured[0].how
+        if self.experiment.task.early_stopping is not None:
+            # until the last of them stopped: what their time was spent on
+            origin["epochs_together"] = trainer.epochs_done
         if trainer.resumed_at:
             origin["resumed_at_steps"] = trainer.resumed_at
         if trainer.notes:
@@ -140,6 +143,7 @@ class SeedRecords:
                 test_accuracy=outcome.test_accuracy,
                 alignment=outcome.alignment,
             ),
+            early_stop=self._early_stop(outcome),
             timing=Timing(
                 group_train_seconds=trainer.train_seconds,
                 group_evaluation_seconds=trainer.evaluation_seconds,
@@ -150,4 +154,11 @@ class SeedRecords:
             cost=taken,
             card=rule_card(self.experiment.rule),
             provenance=origin,
+        )
+
+    def _early_stop(self, outcome: Outcome) -> EarlyStop | None:
+        if self.experiment.task.early_stopping is None or outcome.diverged_epoch is not None:
+            return None
+        return EarlyStop(
+            stopped_epoch=outcome.stopped_epoch, validation_after=outcome.validation_after
         )

@@ -236,7 +236,8 @@ def different_bits(record: Record, again: Record) -> list[str]:
     ]
     metrics = measured_before(again.curves.metrics, record.curves.metrics)
     same = record.curves == again.curves.model_copy(update={"metrics": metrics})
-    return found or ["the curves differ"] * (not same)
+    found = found or ["the curves differ"] * (not same)
+    return found or ["it stopped otherwise"] * (record.early_stop != again.early_stop)
 
 
 def beyond_tolerance(record: Record, again: Record, examples: int) -> list[str]:

@@ -47,13 +47,20 @@ class Continual(BaseModel):
             raise ValueError(f"the scenario of {self.kind} experiences is {due}")
         return self
 
-    def check(self, classes: int, epochs: int) -> None:
-        """ConfigError where there are too few epochs or classes, or they cannot be shared out."""
+    def check(self, classes: int, epochs: int, evaluate_every: int = 1) -> None:
+        """ConfigError where there are too few epochs or classes, they cannot be shared out, or
+        the end of an experience would not be evaluated."""
         if epochs % self.experiences:
             more = epochs + self.experiences - epochs % self.experiences
             raise ConfigError(
                 f"{self.experiences} experiences cannot share {epochs} epochs evenly: set epochs "
                 f"to {more}, say"
+            )
+        each = epochs // self.experiences
+        if each % evaluate_every:
+            raise ConfigError(
+                f"an evaluation every {evaluate_every} epochs misses the end of experiences of "
+                f"{each}: set evaluate_every to one that divides it"
             )
         if self.kind == "split" and classes % self.experiences:
             raise ConfigError(

@@ -38,6 +38,8 @@ class Need:
                 "schedule",
                 "pruning",
                 "continual",
+                "evaluate_every",
+                "early_stopping",
             )
         )
         return cls(task.model_copy(update=other | {"optimizer": None, "network": None}), test)

@@ -33,6 +33,7 @@ from bioplaus.tasks.changes import instead, with_part
 from bioplaus.tasks.continual import Continual
 from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
+from bioplaus.tasks.early_stopping import EarlyStopping
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
 from bioplaus.tasks.pruning import Pruning
@@ -71,6 +72,12 @@ class Task(BaseModel):
     goal: Goal | None = Field(None, description="what to learn without labels")
     pruning: Pruning | None = Field(None, description="weights left out from the start")
     continual: Continual | None = Field(None, description="experiences that are learned in turn")
+    evaluate_every: int | None = Field(
+        None, gt=1, description="epochs between two evaluations; default 1; the last has one"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="keep the best network by validation, and stop; default the last one"
+    )
     metric: Literal["r2", "loss"] | None = Field(
         None, description="what boards rank by, of a task without classes; default r2"
     )
@@ -122,7 +129,9 @@ class Task(BaseModel):
             if self.augment is not None:
                 self.augment.check(dataset.shape)
             if self.continual is not None:
-                self.continual.check(dataset.classes, self.epochs)
+                self.continual.check(dataset.classes, self.epochs, self.evaluate_every or 1)
+            if self.early_stopping is not None:
+                self.early_stopping.check(self.validation, self.continual, self.goal)
         except ConfigError as error:
             raise ConfigError(f"task {self.name}: {error}") from None
         return network

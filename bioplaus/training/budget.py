@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.schedule import Schedule
+from bioplaus.records.metric import metric_of_task
 from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.pruning import Pruning
 from bioplaus.tasks.task import Task
 from bioplaus.training.augmentation import AugmentedClasses
 from bioplaus.training.experiences import Experiences
+from bioplaus.training.kept import Stopping
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
 
 
@@ -26,14 +28,32 @@ class Budget:
     lesson: Lesson = CLASSES
     schedule: Schedule | None = None
     pruning: Pruning | None = None
+    evaluate_every: int = 1
+    stopping: Stopping | None = None
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Whether an epoch, from 1, is one of those after which is measured; the last one is."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
+    @property
+    def evaluations(self) -> int:
+        """How many of them there are."""
+        return -(-self.epochs // self.evaluate_every)
 
 
 def budget(experiment: Experiment) -> Budget:
     """The experiment's, for a trainer."""
-    task = experiment.task
-    own, auxiliary = experiment.optimizer, experiment.aux_optimizer
+    task, early = experiment.task, experiment.task.early_stopping
     return Budget(
-        task.batch_size, task.epochs, own, auxiliary, lesson(task), task.schedule, task.pruning
+        task.batch_size,
+        task.epochs,
+        experiment.optimizer,
+        experiment.aux_optimizer,
+        lesson(task),
+        task.schedule,
+        task.pruning,
+        task.evaluate_every or 1,
+        Stopping(early.patience, metric_of_task(task.content())) if early else None,
     )
 
 

@@ -70,7 +70,7 @@ class Stepper:
         self._drawn = budget.lesson.drawn(train, size, seeds)
         self._drawn_once = budget.lesson.drawn(train, size, [0], "probe views")
         self._of_steps = Decision(compile, budget.epochs * self._steps_per_epoch)
-        self._of_measurements = Decision(measured or compile, budget.epochs)
+        self._of_measurements = Decision(measured or compile, budget.evaluations)
         self._programs: dict[Rule, Program] = {}
         self._untraced = Untraced(
             f"`variant` or `adapted` has returned more than {MOST_VARIANTS} objects; make each "

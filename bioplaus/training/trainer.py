@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bioplaus.learning.alignment import AlignmentProbe
 from bioplaus.learning.batching import Replica, Rule, unstack
 from bioplaus.learning.prediction import try_prediction
 from bioplaus.learning.rule import LearningRule, State
@@ -16,19 +15,11 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream, random_order
 from bioplaus.system.interruption import Interruption
+from bioplaus.training.after_epoch import AfterEpoch
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors, part_of
-from bioplaus.training.evaluation import ProbeProgram
-from bioplaus.training.marking import Marking
 from bioplaus.training.progress import Progress, Splits, progress
-from bioplaus.training.seed_outcome import (
-    Outcome,
-    from_tensors,
-    note_epoch,
-    note_hindsight,
-    to_tensors,
-    worst_of,
-)
+from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors, worst_of
 from bioplaus.training.stepper import Compile, Stepper
 from bioplaus.training.traced_step import Program
 
@@ -59,8 +50,9 @@ class Trainer:
             rule.watched(), net, splits.train, budget, seeds, compile, each, measured
         )
         try_prediction(rule, net, self.params, self.state, splits.train.x[:2], self.seeds)
-        self._marking = self._make_marking(rule, compile != "off")
-        self._probe = self._make_probe(rule, compile != "off") if probe else None
+        self._after_epoch = AfterEpoch(
+            rule, net, splits, budget, self.stepper, compile != "off", probe
+        )
         self.steps_per_epoch = budget.lesson.steps(splits.train, budget.batch_size)
         self.outcomes = [Outcome(seed) for seed in seeds]
         self.threads = torch.get_num_threads()
@@ -69,7 +61,7 @@ class Trainer:
         self.notes: list[str] = []
         """What was not as it should be, without a change of results, one line each."""
         self._stepping_seconds = self._measuring_seconds = self._setup_before = self._lap = 0.0
-        self._step = self._epochs_done = 0
+        self._step = self.epochs_done = 0
         self._sums: Tensor | None = None
         self._start: Tensors = {}
         """The replicas at the start of the epoch, for a rule that may take it again."""
@@ -92,7 +84,7 @@ class Trainer:
         report: Callable[[Progress], None] = lambda progress: None,
         checkpoints: Checkpoints | None = None,
     ) -> list[Outcome]:
-        """All epochs, or until no replica is left that has not diverged.
+        """All epochs, or until each replica has diverged or stopped early.
 
         With checkpoints it goes on from the last one, with the same result to the last bit as
         if it had never stopped, and writes them. On SIGTERM and Ctrl-C it writes one, too.
@@ -100,22 +92,23 @@ class Trainer:
         found = checkpoints.latest() if checkpoints else None
         if found is not None:
             self._restore(found)
-        report(self._progress(self._step, self._epochs_done + 1))
+        report(self._progress(self._step, self.epochs_done + 1))
         with Interruption() as interruption:
             while not self._over:
                 self._epoch(report, checkpoints, interruption)
+        params, state = self._after_epoch.end(self.outcomes)
         for index, outcome in enumerate(self.outcomes):
             parts = [
                 {name: tensor.cpu() for name, tensor in unstack(part, index).items()}
-                for part in (self.params, *self.state)
+                for part in (params, *state)
             ]
             outcome.params, outcome.state = parts[0], State(*parts[1:])
         return self.outcomes
 
     @property
     def _over(self) -> bool:
-        lost = all(outcome.diverged_epoch for outcome in self.outcomes)
-        return lost or self._epochs_done == self.budget.epochs
+        ended = all(outcome.is_over for outcome in self.outcomes)
+        return ended or self.epochs_done == self.budget.epochs
 
     def batches(self, epoch: int) -> Tensor:
         """Indices of every batch of an epoch, (steps, R, batch size): each seed's own order.
@@ -137,7 +130,7 @@ class Trainer:
         interruption: Interruption,
     ) -> None:
         """The rest of an epoch, and what is measured after it."""
-        epoch = self._epochs_done + 1
+        epoch = self.epochs_done + 1
         last = epoch * self.steps_per_epoch
         if not self._start and type(self.stepper.rule).redone is not LearningRule.redone:
             self._start = {name: t.clone() for name, t in self.stepper.held().items()}
@@ -160,7 +153,7 @@ class Trainer:
         self._synchronize()
         self._measuring_seconds += self._passed()
         self._adapt(epoch)
-        self._sums, self._epochs_done, self._start = None, epoch, {}
+        self._sums, self.epochs_done, self._start = None, epoch, {}
         self._redone.clear()
         if not self._over:
             self._checkpoint(checkpoints, interruption, epoch_ended=True)
@@ -170,7 +163,7 @@ class Trainer:
         if not self._start:
             return False
         # one that has diverged only now may have done so for want of accuracy
-        alive = [i for i, outcome in enumerate(self.outcomes) if outcome.diverged_epoch is None]
+        alive = [i for i, outcome in enumerate(self.outcomes) if not outcome.is_over]
         worst = (sums[:, alive] / self.steps_per_epoch).amax(1).tolist()
         metrics = dict(zip(self.stepper.metrics, worst, strict=True))
         stronger = self.stepper.rule.redone(metrics)
@@ -180,10 +173,6 @@ class Trainer:
         self.stepper.put_back(self._start)
         self._redone.append(metrics)
         return True
-
-    def _finite(self) -> Tensor:
-        """Whether all parameters of a replica are, (R,)."""
-        return torch.stack([t.flatten(1).isfinite().all(1) for t in self.params.values()]).all(0)
 
     def _checkpoint(
         self, checkpoints: Checkpoints | None, interruption: Interruption, epoch_ended: bool = False
@@ -214,6 +203,7 @@ class Trainer:
             },
             **{f"start/{name}": t for name, t in self._start.items()},
             **{f"outcomes/{name}": t for name, t in to_tensors(self.outcomes).items()},
+            **{f"kept/{name}": t for name, t in self._after_epoch.snapshot().items()},
             **{f"stepper/{name}": t for name, t in self.stepper.snapshot().items()},
         }
 
@@ -226,8 +216,9 @@ class Trainer:
         self._sums = snapshot["sums"].to(self.device) if "sums" in snapshot else None
         self.outcomes = from_tensors(part_of(snapshot, "outcomes/"), self.seeds)
         self.stepper.restore(part_of(snapshot, "stepper/"))
-        self._epochs_done = len(self.outcomes[0].test_accuracy)
-        for epoch in range(1, self._epochs_done + 1):
+        self._after_epoch.restore(part_of(snapshot, "kept/"), self.device)
+        self.epochs_done = self._step // self.steps_per_epoch
+        for epoch in range(1, self.epochs_done + 1):
             self._adapt(epoch)
         self._start = {k: t.to(self.device) for k, t in part_of(snapshot, "start/").items()}
         redone = {name: float(t) for name, t in part_of(snapshot, "redone/").items()}
@@ -265,28 +256,10 @@ class Trainer:
         return progress(self.outcomes, step, steps, epoch, self.budget.epochs)
 
     def _record(self, epoch: int, sums: Tensor) -> None:
-        """Evaluate, probe, and note who diverged: here alone the host waits for the device."""
+        """Evaluate, probe, and note who diverged."""
         totals = dict(zip(self.stepper.metrics, sums, strict=True))
         means = {name: (total / self.steps_per_epoch).tolist() for name, total in totals.items()}
-        marks = self._marking(self.params, self.state, epoch == self.budget.epochs)
-        alignment = self._probe(self.params, self.state) if self._probe else {}
-        healthy = (self._finite() & totals["loss"].isfinite()).tolist()
-        note_epoch(self.outcomes, epoch, means, marks, alignment, healthy)
-        note_hindsight(self.outcomes, epoch, self.budget.lesson.looking_back)
-
-    def _make_marking(self, rule: Rule, capture: bool) -> Marking:
-        splits, program = self.splits, self.stepper.measurement
-        others = {"validation": splits.validation, "test": splits.test}
-        given = self.budget.lesson, splits.train, others, self.params, self.seeds
-        return Marking(rule, self.net, *given, program, capture)
-
-    def _make_probe(self, rule: Rule, capture: bool) -> ProbeProgram:
-        # the same training examples for every rule and seed
-        order = Stream(0).at("probe").permutation(len(self.splits.train))
-        batch = self.stepper.probe_batch(order[: self.budget.batch_size].to(self.device))
-        probe = AlignmentProbe(rule, self.net, self.params, batch, self.seeds)
-        names = [list(part) for part in (self.params, *self.state)]
-        return ProbeProgram(probe, names, self.stepper.measurement, self.device, capture)
+        self._after_epoch(self.outcomes, epoch, means, totals["loss"].isfinite().tolist())
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -22,6 +22,7 @@ from bioplaus.plugins import registry
 from bioplaus.records import schema as records
 from bioplaus.reports.summary import COLUMNS
 from bioplaus.tasks.augment import Augment
+from bioplaus.tasks.early_stopping import EarlyStopping
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
 from bioplaus.tasks.task import Task
@@ -172,9 +173,9 @@ def task_page() -> str:
     union, *_ = typing.get_args(LayerSpec)
     for model in typing.get_args(union):
         lines += ["", f"### {model.model_fields['type'].default}", "", *_fields(model, ("type",))]
-    parts = (Schedule, Augment, Goal, NeuronSpec)
+    parts = (Schedule, Augment, EarlyStopping, Goal, NeuronSpec)
     for model in parts:
-        title = model.__name__.removesuffix("Spec").lower()
+        title = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", model.__name__.removesuffix("Spec")).lower()
         lines += ["", f"## {title}, a table", "", *_fields(model)]
     return "\n".join(lines) + "\n"
 

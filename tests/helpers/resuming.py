@@ -25,10 +25,10 @@ def facts(record: Record) -> dict[str, Any]:
     return {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
 
 
-def run(rule: str, task: Path, store: Path, **settings: Any) -> Results:
+def run(rule: str, task: Path, store: Path, epochs: int = 3, **settings: Any) -> Results:
     chosen = {"sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9}}.get(rule, {})
     name = "backprop" if rule == "sgd" else rule
-    experiments = plan([name], str(task), epochs=3, settings=chosen)
+    experiments = plan([name], str(task), epochs=epochs, settings=chosen)
     execution = Execution(torch.device("cpu"), settings.pop("compile", "off"))
     return run_experiments(experiments, SEEDS, Store(store), execution=execution, **settings)
 
