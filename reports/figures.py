@@ -67,7 +67,7 @@ def _seeds(cells: Sequence[Cell], number: int, styles: Styles, metric: Metric) -
         start, style = len(chart.parts), styles[cell.rule]
         for seed, value in cell.scores().items():
             chart.mark(k * value, i, style, f"{cell.rule}, seed {seed}: {metric.text(value)}", 3.2)
-        if cell.estimate:
+        if cell.estimate and chart.x.holds(k * cell.estimate.value):
             px, py = chart.at(k * cell.estimate.value, i)
             chart.add(f'<path class="mean" d="M{px:.1f} {py - 7:.1f}v14"/>')
         if cell.diverged:

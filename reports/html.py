@@ -45,7 +45,7 @@ from .profiles import Profile, cards, profile
 from .runs_figures import runs_figures
 from .standing import Standings, standings, verdict
 from .sweep_figures import sweep_figures
-from .sweep_verdict import sweep_verdict
+from .sweep_verdict import sweep_verdicts
 
 DRAWN_FIRST = 20
 """Rules that figures show before the reader asks for others."""
@@ -109,6 +109,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "boards": sections,
         "axes": axes,
         "overview": overview,
+        "chosen": titles if len(made) > len(titles) else [],
         "overall": [*sweep_figures(swept, styles),
                     *field_figures(whole, found, profiles, styles),
                     *(runs_figures(block, styles) if block else [])],
@@ -143,7 +144,7 @@ def _verdict(
     made: Sequence[Board],
 ) -> str:
     """Of sweeps, of whose boards only one is among those of the field, and of what is no sweep."""
-    said = [words for sweep in swept if (words := sweep_verdict(sweep, profiles))]
+    said = sweep_verdicts(swept, profiles)
     inside = {board.title for sweep in swept for board in sweep.boards}
     if not said or not {board.title for board in made} <= inside:
         said.append(verdict(found, profiles, titles))

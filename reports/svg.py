@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from bioplaus.errors import printable
 from bioplaus.records.metric import Metric
 
+from .clipping import area_within, line_within
+
 WIDTH, HEIGHT = 520, 340
 COLOURS, SHAPES, DASHES = 7, 6, ("", "7 3", "2 3", "8 3 2 3")
 
@@ -65,19 +67,20 @@ def logarithmic(title: str, values: Sequence[float]) -> Axis:
     return Axis(title, first, last, tuple((v, f"{v:,g}") for v in shown[:9]), math.log10)
 
 
-MARKS = (0, 20, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95)
+MARKS = (-100, -50, 0, 20, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95)
 
 
-def accuracies(title: str, values: Sequence[float], floor: float = 0.02) -> Axis:
+def accuracies(title: str, values: Sequence[float], floor: float = 0.02,
+               least: float = 0.0) -> Axis:  # fmt: skip
     """Percentages, spaced by the logarithm of the error: 98 to 99 is as far as 80 to 90.
 
-    `floor` is the smallest error in percent that is told from none.
+    floor: the smallest error that is told from none. least: where the axis ends at the latest.
     """
 
     def scale(v: float) -> float:
         return -math.log10(max(100 - v, floor))
 
-    low = 100 - min(100.0, (100 - min(values)) * 1.08 + floor)
+    low = 100 - min(100.0 - least, (100 - min(values)) * 1.08 + floor)
     high = 100 - max((100 - max(values)) / 1.15, floor)
     span = (scale(high) - scale(low)) or 1.0
     ticks: list[float] = []
@@ -93,7 +96,9 @@ def scores(
     """The axis of a metric as people read it: by the error where it is a percentage."""
     if metric.lower_is_better:
         return linear(f"{title} {metric.heading}", values)
-    return accuracies(f"{title} {metric.heading}, {spacing}", values, floor)
+    # R2: to an error of twice that of the mean; what is worse gets an arrow
+    least = max(metric.factor * metric.least, -100.0)
+    return accuracies(f"{title} {metric.heading}, {spacing}", values, floor, least)
 
 
 def named(title: str, names: Sequence[str]) -> Axis:
@@ -159,8 +164,12 @@ class Chart:
                  f"<title>{text(title)} (beyond the axis)</title></path>")  # fmt: skip
 
     def line(self, points: Sequence[tuple[float, float]], style: int, title: str) -> None:
-        """A curve in a rule's colour and dash."""
-        path = "L".join(f"{px:.1f} {py:.1f}" for px, py in (self.at(*p) for p in points))
+        """A curve in a rule's colour and dash, cut where the y axis ends."""
+        _, top, _, bottom = self.frame
+        pieces = line_within([self.at(*p) for p in points], top, bottom)
+        if not pieces:
+            return
+        path = "M".join("L".join(f"{px:.1f} {py:.1f}" for px, py in piece) for piece in pieces)
         dash = DASHES[style // COLOURS % len(DASHES)]
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         self.add(f'<path class="curve mark s{style % COLOURS}" d="M{path}"{dashed}>'
@@ -168,8 +177,11 @@ class Chart:
 
     def band(self, upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]],
              style: int) -> None:  # fmt: skip
-        """The interval around a curve."""
-        around = [self.at(*p) for p in [*upper, *reversed(lower)]]
+        """The interval around a curve, cut where the y axis ends."""
+        _, top, _, bottom = self.frame
+        around = area_within([self.at(*p) for p in [*upper, *reversed(lower)]], top, bottom)
+        if not around:
+            return
         path = "L".join(f"{px:.1f} {py:.1f}" for px, py in around)
         self.add(f'<path class="band s{style % COLOURS}" d="M{path}Z"/>')
 
@@ -234,7 +246,7 @@ def labels(chart: Chart, points: Sequence[tuple[float, float, str, int]]) -> Non
 
     Further away with a line to the point where there is no room beside it.
     """
-    places = [chart.at(x, y) for x, y, _, _ in points]
+    places = [chart.at(_bounded(x, chart.x), _bounded(y, chart.y)) for x, y, _, _ in points]
     taken = [(px - 7, py - 11, px + 7, py + 7) for px, py in places]
     left, top, right, bottom = chart.frame
     order = sorted(range(len(points)), key=lambda i: (places[i][1], places[i][0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from bioplaus.analysis.boards import Board
@@ -10,6 +10,57 @@ from bioplaus.analysis.sweeps import WORDS, Sweep
 
 from .profiles import REFERENCE, Profile
 from .standing import listed
+
+MOST = 2
+"""Sweeps of a task that have a sentence each; of more, crossed ones, the boards are counted."""
+
+
+def sweep_verdicts(swept: Sequence[Sweep], profiles: Mapping[str, Profile]) -> list[str]:
+    """A sentence for each sweep, or for each task whose sweeps are many."""
+    by_task: dict[str, list[Sweep]] = defaultdict(list)
+    for sweep in swept:
+        by_task[sweep.task].append(sweep)
+    said = [
+        words
+        for own in by_task.values()
+        for words in (
+            [sweep_verdict(sweep, profiles) for sweep in own]
+            if len(own) <= MOST
+            else [_crossed_verdict(own, profiles)]
+        )
+    ]
+    return [words for words in said if words]
+
+
+def _crossed_verdict(swept: Sequence[Sweep], profiles: Mapping[str, Profile]) -> str:
+    """On how many of the boards of a task's sweeps, each counted once, a rule is better, or worse.
+
+    "" where no board has the reference and another rule.
+    """
+    boards = {id(board): board for sweep in swept for board in sweep.boards}
+    above: Counter[str] = Counter()
+    behind: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for board in boards.values():
+        for rule, better in _against_reference(board):
+            if profiles[rule].badge != "control":
+                seen[rule] += 1
+                above[rule] += better == rule
+                behind[rule] += better == REFERENCE
+    if not seen:
+        return ""
+    parts = []
+    for rule in sorted(seen, key=lambda r: (-above[r], behind[r], r)):
+        of = "" if seen[rule] == len(boards) else f" of its {seen[rule]}"
+        found = [f"beats {REFERENCE} at {above[rule]}"] * bool(above[rule])
+        found += [f"is behind it at {behind[rule]}"] * bool(behind[rule])
+        said = listed(found) if found else "is nowhere separated from it"
+        parts.append(f"{rule} {said}" + of * bool(found))
+    if not any(above.values()):
+        parts.insert(0, f"nothing beats {REFERENCE}")
+    fields = listed(list(dict.fromkeys(WORDS[sweep.field] for sweep in swept)))
+    start = f"On {swept[0].task}, at {len(boards)} combinations of {fields}"
+    return f"{start}, {'; '.join(parts)}."
 
 
 def sweep_verdict(sweep: Sweep, profiles: Mapping[str, Profile]) -> str:

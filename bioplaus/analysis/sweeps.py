@@ -73,7 +73,14 @@ def sweeps(boards: Sequence[Board]) -> list[Sweep]:
         # with equal epochs and equal steps it is found twice
         once = {tuple(sorted((v, id(b)) for v, b in g.items())): g for g in chosen}
         found += _titled(field, list(once.values()))
-    return sorted(found, key=lambda sweep: (sweep.task, sweep.field, sweep.also))
+    return sorted(found, key=lambda s: (s.task, s.field, _others(s), s.also))
+
+
+def _others(sweep: Sweep) -> list[float]:
+    """The numbers that its boards share."""
+    content = sweep.boards[0].cells[0].configuration.get("task")
+    found = (swept_value(content, name) for name in SWEPT if name != sweep.field)
+    return [-1.0 if v is None else v for v in found]
 
 
 def _titled(field: str, groups: Sequence[Mapping[float, Board]]) -> list[Sweep]:
