@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from bioplaus.learning.batching import batched_update, unstack
@@ -27,6 +26,7 @@ from bioplaus.testing.comparing import EXACT, distance, identical, rel
 from bioplaus.testing.failures import HINTS, require
 from bioplaus.testing.reach import reach
 from bioplaus.testing.rounding import judge_rounding, rounded
+from bioplaus.training.recording import record
 
 MATCH = HINTS["do not match by name and shape"]
 MIXED = (
@@ -215,10 +215,16 @@ def trace(case: Case) -> None:
         stacked([case.inputs(seed) for seed in seeds]) for seeds in ((0, 1, 2), (3, 4, 5))
     )
     step = batched_update(case.rule, case.net)
-    traced = make_fx(step)(*first)
+    shape = pytree.tree_structure(first)
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        return pytree.tree_leaves(step(*pytree.tree_unflatten(tensors, shape)))
+
+    traced = record(flat, pytree.tree_leaves(first))
     for given in (first, second):
+        tensors = pytree.tree_leaves(given)
         require(
-            identical(traced(*given), step(*given)),
+            identical(traced(*tensors), flat(*tensors)),
             "a recorded update gives other numbers when it is replayed",
             "no number may enter the update but through its arguments: no branch on values, no "
             "tensors kept in the object",

@@ -11,8 +11,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 from torch.func import grad
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map, tree_structure, tree_unflatten
 
 from bioplaus.errors import UnsupportedError
 from bioplaus.experiments.experiment import Experiment, choose_task
@@ -32,6 +31,7 @@ from bioplaus.training.budget import Budget, budget, lesson
 from bioplaus.training.groups import prepared
 from bioplaus.training.operation_count import count
 from bioplaus.training.progress import Splits
+from bioplaus.training.recording import record
 from bioplaus.training.trainer import Trainer
 
 FLOAT32 = 1e-4
@@ -197,7 +197,12 @@ def cost(case: Case) -> str:
 
 def counted(work: Callable[..., object], *given: object) -> int:
     """Floating-point operations of the products, convolutions and solutions in it."""
-    return count(make_fx(work)(*given)).flops
+    shape = tree_structure(given)
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        return tree_leaves(work(*tree_unflatten(tensors, shape)))
+
+    return count(record(flat, tree_leaves(given))).flops
 
 
 @check("digits", "Trained on digits for a few epochs, the loss falls.", "default")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import Any
 import platformdirs
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 Compiled = Callable[..., Sequence[Tensor]]
 
@@ -67,7 +66,8 @@ def _without_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
 
     What inductor reads back from disk expects constants and does not have them (torch 2.14).
     """
-    lifted = copy.deepcopy(graph.graph)
+    lifted = Graph()
+    lifted.output(lifted.graph_copy(graph.graph, {}))
     constants: list[Tensor] = []
     places: dict[str, Node] = {}
     last = [node for node in lifted.nodes if node.op == "placeholder"][-1]

@@ -1,8 +1,8 @@
 """Steps as programs: traced once for the shapes at hand, then replayed, or compiled.
 
 A vmapped rule spends more time in the dispatch of its operations than in their arithmetic
-where networks are small. `make_fx` records what the operations come to; replaying the
-record changes no bit. Compiling it (inductor) fuses them, changes the last bits, takes
+where networks are small. `record` writes down what the operations come to; replaying that
+changes no bit. Compiling it (inductor) fuses them, changes the last bits, takes
 many seconds and needs a C++ compiler (`compiled_graph`).
 """
 
@@ -13,13 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from bioplaus.errors import BioplausError
 from bioplaus.training.compiled_graph import compile_graph
+from bioplaus.training.recording import record
 
 Traceable = tuple[list[Tensor], tuple[str, ...]]
 Function = Callable[..., Traceable]
@@ -112,13 +110,7 @@ def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, t
         found.append(names)
         return computed
 
-    # one mode for the shapes of all operations: make_fx makes one for each of them otherwise,
-    # which took a third of the time for equilibrium propagation and half for GAIT-prop
-    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
-        graph = make_fx(outputs)(*tensors)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph, found[-1]
+    return record(outputs, tensors), found[-1]
 
 
 def _line(error: Exception) -> str:
