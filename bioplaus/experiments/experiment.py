@@ -158,7 +158,8 @@ _NEEDED: dict[Need, str] = {
     "targets": "it learns from the targets themselves, and two views have none",
     "classes": "it learns from classes, and this task has none",
     "views": "it learns from two views: it is for tasks whose goal they are",
-    "examples": "it learns to make its examples again: it is for tasks whose goal that is",
+    "examples": "it learns to make whole examples again: it is for tasks whose goal that is, "
+    "without a mask",
 }
 
 

@@ -110,7 +110,8 @@ class Task(BaseModel):
             return frozenset({"error", "targets", own})
         if self.goal.kind == "two-views":
             return frozenset({"error", "views"})
-        return frozenset({"error", "targets", "examples"})
+        given = frozenset[Need]({"error", "targets"})
+        return given if self.goal.mask is not None else given | {"examples"}
 
     def build_network(self) -> Network:
         """The network on this task's data, without loading them."""

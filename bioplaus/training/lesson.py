@@ -155,7 +155,8 @@ class Reconstruction(Values):
     """The example itself as the target, from what a mask leaves of it.
 
     R2 is over the pixels that were set to 0, or all of them where there is no mask, against
-    the mean image of the training split.
+    the mean image of the training split. Without a mask the mean over images of the R2 against
+    the image's own mean is measured, too, as generative models are reported.
     """
 
     def __init__(self, goal: Goal, shape: Sequence[int]) -> None:
@@ -189,6 +190,20 @@ class Reconstruction(Values):
         y, _, spread = found.given
         x = split.x.masked_fill(removed.reshape(split.x.shape), 0)
         return Exam(x, [y, removed.reshape(y.shape).to(y.dtype), spread])
+
+    def judge(self, net: Network, output: Tensor, given: Sequence[Tensor]) -> dict[str, Tensor]:
+        found = super().judge(net, output, given)
+        if self._mask is None:
+            y = given[0].double()
+            about_mean = (y - y.mean(-1, keepdim=True)).square().sum(-1)
+            found["image_r2"] = 1 - found["error"] / about_mean
+        return found
+
+    def marks(self, sums: Mapping[str, Tensor], examples: int) -> dict[str, Tensor]:
+        found = super().marks(sums, examples)
+        if "image_r2" in sums:
+            found["image_r2"] = sums["image_r2"] / examples
+        return found
 
     def _removed(self, drawn: Tensor) -> Tensor:
         """Which pixels are set to 0, bool (..., *shape), from uniform numbers (..., patches)."""
