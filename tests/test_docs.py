@@ -21,6 +21,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import bioplaus
 from bioplaus.benchmark.suite import parse_suite
 from bioplaus.cli import main
 from bioplaus.plugins import registry
@@ -60,9 +61,36 @@ def test_five_lines_train_gaitprop_to_95_percent(tmp_path: Path) -> None:
     assert len(code.splitlines()) == 5
     for seed in range(2):
         torch.manual_seed(seed)
-        accuracy = run_python(content, tmp_path)["accuracy"]
+        accuracy = run_python(content[:3], tmp_path)["accuracy"]
         assert isinstance(accuracy, torch.Tensor)
         assert accuracy > 0.95
+
+
+def test_ten_lines_train_a_resnet_by_two_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand; both learners are kept aside for what they have learned in one pass."""
+    content = [block for block in blocks(README) if block[0] == "python"]
+    code = content[3][1]
+    assert "class ResNet(nn.Module)" in code
+    assert len([line for line in code.splitlines() if line.strip()]) == 10
+    assert max(map(len, code.splitlines())) <= 100
+    made: list[bioplaus.Learner] = []
+
+    class Kept(bioplaus.Learner):
+        def __init__(self, *given: object, **named: object) -> None:
+            super().__init__(*given, **named)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(bioplaus, "Learner", Kept)
+    torch.manual_seed(0)
+    names = run_python([content[0], content[3]], tmp_path)
+    x, y = names["test_x"], names["test_y"]
+    assert isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor)
+    assert len(made) == 2
+    for learner in made:
+        right = learner.predict(x.view(-1, 1, 8, 8)).argmax(1) == y
+        assert right.float().mean() > 0.7, "a tenth is chance"
 
 
 TINY = """
