@@ -148,4 +148,6 @@ def _why_not_desirous(layer: Layer) -> str | None:
         return "its units do not spike"
     if neuron.reset != "subtract":
         return "its reset is to zero, and the rule's subtracts"
+    if neuron.adaptation:
+        return "its thresholds adapt, and the rule knows of fixed ones alone"
     return None

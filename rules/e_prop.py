@@ -14,16 +14,23 @@ h is the train from below, or, for recurrent weights, the layer's own spikes of 
 What an earlier spike did by way of other units is left out: that is the whole difference from
 backpropagation through time where B = W_out^T and one layer is hidden.
 
-The last filter commutes with the sum over time: it is on the error instead, backwards, which is the
-same number and costs no trace for each synapse. The loss reads a mean over steps, so that eps is
-known after the last one in any case.
+A unit whose threshold adapts remembers by it, too: its synapses have a second, slow trace (eqs. 24
+and 25), with beta what a spike adds to the threshold and rho what is left of it a step later:
 
-Units are leaky integrate-and-fire; the paper's adaptive ones, its rate regularisation and its
-reward-based form are not here. As in the paper, traces do not see the reset.
+    a_ji,t+1 = psi_j,t x_i,t + (rho - beta psi_j,t) a_ji,t
+    e_ji,t = psi_j,t (x_i,t - beta a_ji,t)
+
+The last filter commutes with the sum over time, and so does the slow trace: they are on the error
+instead, backwards, which is the same number and costs no trace for each synapse. The loss reads a
+mean over steps, so that eps is known after the last one in any case.
+
+The paper's rate regularisation and its reward-based form are not here. As in the paper, traces do
+not see the reset.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -144,8 +151,16 @@ class EProp(LayeredRule[EPropConfig]):
         deltas[top] = own
         for l in range(net.bottom, top):
             signal = readout.adjoint({"weight": self._from_readout(fwd, l)}, step.residuals, said)
-            deltas[l] = fwd.trace[l].slope * signal
+            deltas[l] = self._eligible(net.layers[l], fwd.trace[l], signal)
         return deltas
+
+    def _eligible(self, layer: Layer, step: LayerTrace, signal: Tensor) -> Tensor:
+        """psi_t L_t, and what the unit's threshold remembers of its spikes."""
+        neuron = _neuron(layer)
+        if not (neuron.adaptation and self.config.traces):
+            return step.slope * signal
+        slow = replace(neuron, decay=0.0, gain=1.0)  # the fast memory and gain are in the traces
+        return slow.pull(step.slope, step.preactivation, step.output, signal)
 
     def _from_readout(self, fwd: ForwardPass, l: int) -> Tensor:
         """B of layer l in the shape of the readout's weights, (outputs, n_l)."""

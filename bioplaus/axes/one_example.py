@@ -13,6 +13,7 @@ from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.batching import cast, unstack
 from bioplaus.learning.prediction import PredictionNoise, positions
+from bioplaus.network.activations import Activation
 from bioplaus.network.network import Network
 from bioplaus.network.neuron import Neuron
 from bioplaus.network.synapses import activity, is_spikes, spiking_layers, why_not_counted
@@ -35,7 +36,8 @@ class Shown:
     """(T, n), 0 or 1; units in the order of the flattened layer."""
     potentials: Floats | None
     """(T, n) before the reset; None of an encoder's units."""
-    threshold: float
+    thresholds: Floats
+    """Which potentials had to reach, (T, n) where they adapt to spikes, else a number."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def one_example(store: Store, record: Record, index: int, observe: Observer) -> 
             layers.append(Shown(
                 _name(net, l), _steps(trace[l].output),
                 None if potentials is None else _steps(potentials),
-                neuron.threshold if isinstance(neuron, Neuron) else 1.0,
+                _thresholds(neuron, trace[l].output),
             ))  # fmt: skip
     outputs = trace[-1].output[0, : net.classes].double().numpy()
     return OneExample(
@@ -110,6 +112,12 @@ def one_example(store: Store, record: Record, index: int, observe: Observer) -> 
 def _name(net: Network, l: int) -> str:
     layer = net.layers[l]
     return "input" if l == 0 else f"layer {l + 1}, {layer.kind}"
+
+
+def _thresholds(neuron: Activation, spikes: torch.Tensor) -> Floats:
+    if isinstance(neuron, Neuron) and neuron.adaptation:
+        return _steps(torch.as_tensor(neuron.thresholds(spikes)))
+    return np.array(neuron.threshold if isinstance(neuron, Neuron) else 1.0)
 
 
 def _steps(train: torch.Tensor) -> Floats:

@@ -72,7 +72,10 @@ def _membranes(panel: Axes, layer: Shown, units: int) -> None:
         colour = f"C{number}"
         panel.plot(when, potential, color=colour, linewidth=1.1, label=f"unit {unit}")
         panel.plot(when[fired], potential[fired], "o", color=colour, markersize=3)
-    panel.axhline(layer.threshold, color="0.4", linestyle="--", linewidth=0.8)
+        if layer.thresholds.ndim:
+            panel.plot(when, layer.thresholds[:, unit], color=colour, linestyle="--", linewidth=0.8)
+    if not layer.thresholds.ndim:
+        panel.axhline(float(layer.thresholds), color="0.4", linestyle="--", linewidth=0.8)
     panel.set(xlim=(0.5, steps + 0.5), ylabel="potential")
     panel.set_title("potentials before the reset; dashed: the threshold", fontsize=9)
     panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

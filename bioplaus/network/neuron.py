@@ -7,6 +7,12 @@ with v_0 = 0; decay 1 integrates and fires. After a spike a unit integrates on, 
 fire for `refractory` steps. A unit that does not fire at all gives u_t: a leaky integrator.
 Trains are (N, T, ...): example, time step, units.
 
+Each spike of an adaptive unit raises the threshold of later ones, which falls back slowly, so that
+the unit remembers for longer than its potential does (Bellec et al. 2020, eqs. 9 and 10; it is the
+threshold at rest that a reset subtracts):
+
+    s_t = 1[u_t >= threshold + b_t],     b_{t+1} = adaptation_decay b_t + adaptation s_t,   b_1 = 0
+
 Spikes have no slope. Learning puts a surrogate psi(u_t - threshold) in its place (Neftci,
 Mostafa and Zenke 2019, doi:10.1109/MSP.2019.2931595), which belongs to the network, not to a
 rule: the gradient by autograd that rules are compared with goes by the same one.
@@ -26,7 +32,7 @@ from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError
 from bioplaus.network.activations import Activation
-from bioplaus.numerics.membrane import fire, fire_adjoint, leak
+from bioplaus.numerics.membrane import Membrane, fire, fire_adjoint, leak
 
 Reset = Literal["subtract", "zero"]
 
@@ -117,6 +123,10 @@ class Neuron(Activation):
     surrogate: Surrogate = field(default_factory=lambda: SuperSpike(SuperSpike.usual))
     through_reset: bool = False
     fires: bool = True
+    adaptation: float = 0.0
+    """Added to the threshold by a spike."""
+    adaptation_decay: float = 0.0
+    """The share of what was added that is left a step later."""
     name: ClassVar[str] = "neuron"
 
     def __post_init__(self) -> None:
@@ -126,7 +136,27 @@ class Neuron(Activation):
             raise ConfigError(f"a neuron's threshold is a number above 0, not {self.threshold}")
         if self.refractory < 0:
             raise ConfigError(f"a refractory period is 0 or more steps, not {self.refractory}")
+        if not 0 <= self.adaptation < float("inf"):
+            raise ConfigError(f"a neuron's adaptation is a number from 0, not {self.adaptation}")
+        if not 0 <= self.adaptation_decay <= 1:
+            raise ConfigError(
+                f"a neuron's adaptation_decay is between 0 and 1, not {self.adaptation_decay}"
+            )
         object.__setattr__(self, "bounded", self.fires)
+
+    @property
+    def membrane(self) -> Membrane:
+        """The unit's numbers."""
+        return Membrane(
+            self.decay,
+            self.threshold,
+            self.reset == "zero",
+            self.refractory,
+            self.gain,
+            self.through_reset,
+            self.adaptation,
+            self.adaptation_decay,
+        )
 
     def run(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Potentials u and what the units give, both (N, T, ...), from currents a (N, T, ...)."""
@@ -134,14 +164,21 @@ class Neuron(Activation):
         if not self.fires:
             u = leak(current, self.decay)
             return u, u
-        return fire(current, self.decay, self.threshold, self.reset == "zero", self.refractory)
+        return fire(current, self.membrane)
 
     def slopes(self, u: Tensor, s: Tensor) -> Tensor:
         """psi at each step, 0 while refractory; 1 for units that do not fire."""
         if not self.fires:
             return torch.ones_like(u)
-        psi = self.surrogate.slope(u - self.threshold, self.threshold)
+        psi = self.surrogate.slope(u - self.thresholds(s), self.threshold)
         return psi * _ready(s, self.refractory) if self.refractory else psi
+
+    def thresholds(self, s: Tensor) -> Tensor | float:
+        """What potentials had to reach at each step, given the spikes."""
+        if not self.adaptation:
+            return self.threshold
+        spent = self.adaptation * leak(s, self.adaptation_decay)
+        return self.threshold + torch.cat([torch.zeros_like(s[:, :1]), spent[:, :-1]], dim=1)
 
     def pull(self, slope: Tensor, u: Tensor, s: Tensor, e: Tensor) -> Tensor:
         """The error at the currents from that at what the units give, back through time.
@@ -151,9 +188,7 @@ class Neuron(Activation):
         if not self.fires:
             d = leak(e, self.decay, backwards=True)
         else:
-            to_zero = self.reset == "zero"
-            how = self.decay, self.threshold, to_zero, self.through_reset
-            d = fire_adjoint(e, slope, u, s, *how)
+            d = fire_adjoint(e, slope, u, s, self.membrane)
         return d if self.gain == 1 else self.gain * d
 
     def __call__(self, a: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from bioplaus.errors import ConfigError
 from bioplaus.network.layer import Dense, Init, LayerTrace, Params, Residuals
 from bioplaus.network.neuron import Neuron
 from bioplaus.network.time import AtEachStep, shifted
+from bioplaus.numerics.membrane import Membrane
 from bioplaus.numerics.random_streams import Stream
-from bioplaus.numerics.recurrence import Membrane, recur, recur_adjoint
+from bioplaus.numerics.recurrence import recur, recur_adjoint
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,8 @@ class Recurrent(AtEachStep):
     @property
     def unit(self) -> Membrane:
         """The neuron's numbers."""
-        n = self.activation
-        assert isinstance(n, Neuron)
-        return Membrane(
-            n.decay, n.threshold, n.reset == "zero", n.refractory, n.gain, n.through_reset
-        )
+        assert isinstance(self.activation, Neuron)
+        return self.activation.membrane
 
     def multiply_adds(self) -> int:
         return super().multiply_adds() + (self.steps - 1) * self.unit_shape[0] ** 2

@@ -21,7 +21,7 @@ from bioplaus.network.activations import Activation, Identity
 from bioplaus.network.layer import Init, Layer, LayerTrace, Params, Residuals, Shape
 from bioplaus.network.neuron import Neuron
 from bioplaus.network.pooling import Fixed
-from bioplaus.numerics.membrane import fire
+from bioplaus.numerics.membrane import Membrane, fire
 from bioplaus.numerics.random_streams import Stream
 
 Code = Literal["accumulate", "current", "latency", "bernoulli", "sequence"]
@@ -188,7 +188,7 @@ class Encode(Fixed):
             when = torch.floor((1 - x) * self.steps)
             at = torch.arange(self.steps, device=h.device).reshape(-1, *[1] * len(self.below))
             return ((when == at) & (x > 0)).to(h.dtype), ()
-        return fire(repeated.detach(), 1.0, 1.0, False, 0)[1], ()
+        return fire(repeated.detach(), Membrane(1.0, 1.0))[1], ()
 
     def adjoint(self, p: Params, residuals: Residuals, d: Tensor) -> Tensor:
         if self.how == "sequence":

@@ -7,7 +7,8 @@ operations. Nothing here knows of weights.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +16,47 @@ from torch import Tensor
 from bioplaus.numerics.linalg import stacked
 
 
-def fire(
-    current: Tensor, decay: float, threshold: float, to_zero: bool, refractory: int
-) -> tuple[Tensor, Tensor]:
+class Membrane(NamedTuple):
+    """The numbers of a unit that fires.
+
+    to_zero: the reset, else by subtraction of the threshold. refractory: steps after a spike
+    without one. gain: on the current. through_reset: errors go through the reset, too. adaptation:
+    what a spike adds to the threshold of later steps, of which adaptation_decay is left at each.
+    """
+
+    decay: float
+    threshold: float
+    to_zero: bool = False
+    refractory: int = 0
+    gain: float = 1.0
+    through_reset: bool = False
+    adaptation: float = 0.0
+    adaptation_decay: float = 0.0
+
+    @property
+    def numbers(self) -> list[float]:
+        """As operators take them."""
+        return [float(number) for number in self]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Membrane:
+        """The unit of these `numbers`."""
+        decay, threshold, to_zero, refractory, gain, through_reset, *adaptation = numbers
+        fast = decay, threshold, bool(to_zero), int(refractory), gain, bool(through_reset)
+        return cls(*fast, *adaptation)
+
+
+def fire(current: Tensor, unit: Membrane) -> tuple[Tensor, Tensor]:
     """Potentials u and spikes s of units that fire; current (N, T, ...), both of its shape.
 
-        u_t = decay v_{t-1} + current_t,   s_t = 1[u_t >= threshold] unless refractory,
-        v_t = u_t - threshold s_t, or (1 - s_t) u_t where the reset is to zero.
+        u_t = decay v_{t-1} + current_t,   s_t = 1[u_t >= threshold + b_t] unless refractory,
+        v_t = u_t - threshold s_t, or (1 - s_t) u_t where the reset is to zero,
+        b_{t+1} = adaptation_decay b_t + adaptation s_t
 
-    After a spike a unit integrates but does not fire for `refractory` steps. v_0 = 0.
+    After a spike a unit integrates but does not fire for `refractory` steps. v_0 = b_1 = 0. The
+    unit's gain is not applied.
     """
-    u, s = _fire(current, decay, threshold, to_zero, refractory)
+    u, s = _fire(current, unit.numbers)
     return u, s
 
 
@@ -36,90 +67,85 @@ def leak(current: Tensor, decay: float, backwards: bool = False) -> Tensor:
 
 
 def fire_adjoint(
-    error: Tensor,
-    slope: Tensor,
-    potential: Tensor,
-    spikes: Tensor,
-    decay: float,
-    threshold: float,
-    to_zero: bool,
-    through_reset: bool,
+    error: Tensor, slope: Tensor, potential: Tensor, spikes: Tensor, unit: Membrane
 ) -> Tensor:
     """The error at the current from that at the spikes, with slope_t in the place of ds_t/du_t.
 
-    Backwards in time, with m_T = 0 and chi = 1 where errors go through the reset, else 0:
+    Backwards in time, with m_T = n_T = 0 and chi = 1 where errors go through the reset, else 0:
 
-        l_t = slope_t (e_t - chi threshold m_t) + m_t,   or, where the reset is to zero,
-        l_t = slope_t (e_t - chi u_t m_t) + (1 - s_t) m_t;      m_{t-1} = decay l_t
+        k_t = slope_t (e_t + adaptation n_t - chi r_t m_t),   r_t = threshold, or u_t to zero
+        l_t = k_t + m_t, or k_t + (1 - s_t) m_t where the reset is to zero
+        m_{t-1} = decay l_t,   n_{t-1} = adaptation_decay n_t - k_t
     """
-    result: Tensor = _fire_adjoint(
-        error, slope, potential, spikes, decay, threshold, to_zero, through_reset
-    )
+    result: Tensor = _fire_adjoint(error, slope, potential, spikes, unit.numbers)
     return result
 
 
-def charge(
-    current: Tensor,
-    potential: Tensor,
-    spikes: Tensor,
-    v: Tensor,
-    waiting: Tensor | None,
-    decay: float,
-    threshold: float,
-    to_zero: bool,
-    refractory: int,
-) -> None:
-    """One step of `fire`: puts u_t into `potential`, s_t into `spikes`, and moves v and `waiting`.
+class Charge:
+    """Units on their way forward in time, at first at rest."""
 
-    All of one shape; waiting counts the steps that a refractory unit still has to wait.
-    """
-    torch.add(v.mul_(decay), current, out=potential)
-    torch.ge(potential, threshold, out=spikes)
-    if waiting is not None:
-        spikes.mul_(waiting == 0)
-        waiting.sub_(1).clamp_(min=0).masked_fill_(spikes > 0, refractory)
-    if to_zero:
-        torch.addcmul(potential, potential, spikes, value=-1, out=v)
-    else:
-        torch.sub(potential, spikes, alpha=threshold, out=v)
+    def __init__(self, unit: Membrane, like: Tensor) -> None:
+        """like: of one step."""
+        self._unit = unit
+        self._v = _at_rest(like)
+        self._waiting = _at_rest(like) if unit.refractory else None
+        self._raised = _at_rest(like) if unit.adaptation else None
+
+    def step(self, current: Tensor, potential: Tensor, spikes: Tensor) -> None:
+        """Puts u_t into `potential` and s_t into `spikes`; all of one step."""
+        unit, v = self._unit, self._v
+        torch.add(v.mul_(unit.decay), current, out=potential)
+        if self._raised is None:
+            torch.ge(potential, unit.threshold, out=spikes)
+        else:
+            torch.ge(potential, self._raised + unit.threshold, out=spikes)
+        if self._waiting is not None:
+            spikes.mul_(self._waiting == 0)
+            self._waiting.sub_(1).clamp_(min=0).masked_fill_(spikes > 0, unit.refractory)
+        if self._raised is not None:
+            self._raised.mul_(unit.adaptation_decay).add_(spikes, alpha=unit.adaptation)
+        if unit.to_zero:
+            torch.addcmul(potential, potential, spikes, value=-1, out=v)
+        else:
+            torch.sub(potential, spikes, alpha=unit.threshold, out=v)
 
 
-def discharge(
-    now: Tensor,
-    slope: Tensor,
-    reset: Tensor | float | None,
-    spikes: Tensor,
-    later: Tensor,
-    decay: float,
-    to_zero: bool,
-) -> None:
-    """One step of `fire_adjoint`, in place: `now` from slope_t e_t to l_t, `later` from m_t to
-    m_{t-1}. reset: what a spike takes from the potential; None for errors that pass it by.
-    """
-    if reset is not None:
-        now.sub_(slope * (reset * later))
-    if to_zero:
-        later.sub_(spikes * later)
-    torch.mul(now.add_(later), decay, out=later)
+class Discharge:
+    """Errors of units on their way back in time."""
+
+    def __init__(self, unit: Membrane, like: Tensor) -> None:
+        """like: of one step."""
+        self._unit = unit
+        self._later = _at_rest(like)
+        self._raised = _at_rest(like) if unit.adaptation else None
+
+    def step(self, now: Tensor, slope: Tensor, potential: Tensor, spikes: Tensor) -> None:
+        """Makes slope_t e_t in `now` into l_t, in place; all of one step."""
+        unit, later = self._unit, self._later
+        if self._raised is not None:
+            now.addcmul_(slope, self._raised, value=unit.adaptation)
+        if unit.through_reset:
+            now.sub_(slope * ((potential if unit.to_zero else unit.threshold) * later))
+        if self._raised is not None:
+            self._raised.mul_(unit.adaptation_decay).sub_(now)
+        if unit.to_zero:
+            later.sub_(spikes * later)
+        torch.mul(now.add_(later), unit.decay, out=later)
 
 
 @torch.library.custom_op("bioplaus::fire", mutates_args=())
-def _fire(
-    current: Tensor, decay: float, threshold: float, to_zero: bool, refractory: int
-) -> tuple[Tensor, Tensor]:
+def _fire(current: Tensor, numbers: Sequence[float]) -> tuple[Tensor, Tensor]:
     u, s = _like(current), _like(current)
-    v = torch.zeros_like(current.select(1, 0), memory_format=torch.contiguous_format)
-    waiting = torch.zeros_like(v) if refractory else None
+    units = Charge(Membrane.of(numbers), current.select(1, 0))
     for t in range(current.shape[1]):
-        now = current.select(1, t), u.select(1, t), s.select(1, t)
-        charge(*now, v, waiting, decay, threshold, to_zero, refractory)
+        units.step(current.select(1, t), u.select(1, t), s.select(1, t))
     return u, s
 
 
 @torch.library.custom_op("bioplaus::leak", mutates_args=())
 def _leak(current: Tensor, decay: float, backwards: bool) -> Tensor:
     u = _like(current)
-    v = torch.zeros_like(current.select(1, 0), memory_format=torch.contiguous_format)
+    v = _at_rest(current.select(1, 0))
     for t in _order(current, backwards):
         torch.add(v.mul_(decay), current.select(1, t), out=u.select(1, t))
         v.copy_(u.select(1, t))
@@ -128,22 +154,17 @@ def _leak(current: Tensor, decay: float, backwards: bool) -> Tensor:
 
 @torch.library.custom_op("bioplaus::fire_adjoint", mutates_args=())
 def _fire_adjoint(
-    error: Tensor,
-    slope: Tensor,
-    potential: Tensor,
-    spikes: Tensor,
-    decay: float,
-    threshold: float,
-    to_zero: bool,
-    through_reset: bool,
+    error: Tensor, slope: Tensor, potential: Tensor, spikes: Tensor, numbers: Sequence[float]
 ) -> Tensor:
     result = torch.mul(slope, error, out=_like(slope))
-    later = torch.zeros_like(slope.select(1, 0), memory_format=torch.contiguous_format)
+    units = Discharge(Membrane.of(numbers), slope.select(1, 0))
     for t in _order(slope, backwards=True):
-        reset = potential.select(1, t) if to_zero else threshold
-        now = slope.select(1, t), reset if through_reset else None, spikes.select(1, t)
-        discharge(result.select(1, t), *now, later, decay, to_zero)
+        units.step(*(train.select(1, t) for train in (result, slope, potential, spikes)))
     return result
+
+
+def _at_rest(like: Tensor) -> Tensor:
+    return torch.zeros_like(like, memory_format=torch.contiguous_format)
 
 
 def _like(tensor: Tensor) -> Tensor:
@@ -156,9 +177,7 @@ def _order(train: Tensor, backwards: bool) -> range:
 
 
 @_fire.register_fake
-def _(
-    current: Tensor, decay: float, threshold: float, to_zero: bool, refractory: int
-) -> tuple[Tensor, Tensor]:
+def _(current: Tensor, numbers: Sequence[float]) -> tuple[Tensor, Tensor]:
     return _like(current), _like(current)
 
 

@@ -9,30 +9,19 @@ Trains are (N, T, n), weights (n, n); both may have replicas on axes before thes
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bioplaus.numerics.linalg import stacked
-from bioplaus.numerics.membrane import charge, discharge
-
-
-class Membrane(NamedTuple):
-    """The numbers of a unit that fires; see `membrane.fire`. gain: on the current."""
-
-    decay: float
-    threshold: float
-    to_zero: bool
-    refractory: int
-    gain: float
-    through_reset: bool
+from bioplaus.numerics.membrane import Charge, Discharge, Membrane
 
 
 def recur(current: Tensor, weight: Tensor, unit: Membrane) -> tuple[Tensor, Tensor, Tensor]:
     """a, the whole currents, potentials u and spikes s, each (N, T, n), from currents (N, T, n)."""
-    how = unit.decay, unit.threshold, unit.to_zero, unit.refractory, unit.gain
-    a, u, s = _recur(current, weight, *how)
+    a, u, s = _recur(current, weight, unit.numbers)
     return a, u, s
 
 
@@ -44,59 +33,41 @@ def recur_adjoint(
     Backwards in time d_t = gain l_t, with l_t of `membrane.fire_adjoint` for the error
     e_t + V^T d_{t+1}. weight: V, or others in its place.
     """
-    how = unit.decay, unit.threshold, unit.to_zero, unit.through_reset, unit.gain
-    d: Tensor = _recur_adjoint(error, weight, slope, u, s, *how)
+    d: Tensor = _recur_adjoint(error, weight, slope, u, s, unit.numbers)
     return d
 
 
 @torch.library.custom_op("bioplaus::recur", mutates_args=())
 def _recur(
-    current: Tensor,
-    weight: Tensor,
-    decay: float,
-    threshold: float,
-    to_zero: bool,
-    refractory: int,
-    gain: float,
+    current: Tensor, weight: Tensor, numbers: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    unit = Membrane.of(numbers)
     a, u, s = (_like(current) for _ in range(3))
-    v, before = _one_step(current), _one_step(current)
-    waiting = torch.zeros_like(v) if refractory else None
+    units, before = Charge(unit, current.select(-2, 0)), _one_step(current)
     across = weight.mT.contiguous()
     for t in range(current.shape[-2]):
         total = a.select(-2, t)
         total.copy_(current.select(-2, t))
         if t > 0:
             total.add_(before @ across)
-        charged = total if gain == 1 else gain * total
         spikes = s.select(-2, t)
-        charge(charged, u.select(-2, t), spikes, v, waiting, decay, threshold, to_zero, refractory)
+        units.step(total if unit.gain == 1 else unit.gain * total, u.select(-2, t), spikes)
         before.copy_(spikes)
     return a, u, s
 
 
 @torch.library.custom_op("bioplaus::recur_adjoint", mutates_args=())
 def _recur_adjoint(
-    error: Tensor,
-    weight: Tensor,
-    slope: Tensor,
-    u: Tensor,
-    s: Tensor,
-    decay: float,
-    threshold: float,
-    to_zero: bool,
-    through_reset: bool,
-    gain: float,
+    error: Tensor, weight: Tensor, slope: Tensor, u: Tensor, s: Tensor, numbers: Sequence[float]
 ) -> Tensor:
+    unit = Membrane.of(numbers)
     d = _like(slope)
-    later, after = _one_step(slope), None
+    units, after = Discharge(unit, slope.select(-2, 0)), None
     for t in range(slope.shape[-2] - 1, -1, -1):
         e, psi = error.select(-2, t), slope.select(-2, t)
         now = psi * (e if after is None else e + after @ weight)
-        reset = u.select(-2, t) if to_zero else threshold
-        felt = reset if through_reset else None
-        discharge(now, psi, felt, s.select(-2, t), later, decay, to_zero)
-        after = now if gain == 1 else gain * now
+        units.step(now, psi, u.select(-2, t), s.select(-2, t))
+        after = now if unit.gain == 1 else unit.gain * now
         d.select(-2, t).copy_(after)
     return d
 

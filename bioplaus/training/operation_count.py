@@ -5,6 +5,7 @@ Counted from the graph, for the shapes it was traced with, so the same on every 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ class Operations:
     product_bytes: int
     """What these read and write, each operand once: the least that must be moved."""
     pointwise_bytes: int
-    """What all other operations read and write when each runs by itself."""
+    """What others read and write when each runs by itself; not those of operators of our own,
+    which stay by themselves in compiled code."""
     peak_bytes: int
     """The most that its intermediate results and outputs hold at a time."""
     operations: int
@@ -40,7 +42,7 @@ def count(graph: GraphModule) -> Operations:
         work = _flops(node)
         if work:
             flops, product_bytes = flops + work, product_bytes + moved
-        else:
+        elif not _packet(node).startswith("bioplaus."):
             pointwise_bytes += moved
     return Operations(flops, product_bytes, pointwise_bytes, _peak(graph), operations)
 
@@ -71,6 +73,9 @@ def dispatch_saving(graph: GraphModule) -> Saving:
     12 GB/s copied. Compiling from an empty cache took 4.2 s of processor time for the 65
     operations of backprop and 6.0 s for the 213 of GAIT-prop, four layers. A run need repay
     only half of it: the code is kept, and the next run has it for nothing.
+
+    Time is no operation: a neuron's steps are one operator, which compiling does not touch. For
+    backprop on digits-spiking, five seeds, this says 7.4 ms of a step, and 9.7 were measured.
     """
     cost = count(graph)
     seconds = 4e-6 * cost.operations + cost.pointwise_bytes / 12e9
@@ -81,11 +86,14 @@ def _flops(node: Node) -> int:
     """Of a product, convolution or solution of linear systems; 0 for anything else."""
     packet = getattr(node.target, "overloadpacket", None)
     arguments = [_meta(a) for a in node.args]
-    if str(packet) == "bioplaus.solve":
-        return _solve_flops(*(a.shape for a in arguments))
-    if str(packet) == "bioplaus.product_in_full":
-        a, b = (argument.shape for argument in arguments)
-        return int(2 * a.numel() * b[-1])
+    match _packet(node):
+        case "bioplaus.solve":
+            return _solve_flops(*(a.shape for a in arguments))
+        case "bioplaus.product_in_full":
+            a, b = (argument.shape for argument in arguments)
+            return int(2 * a.numel() * b[-1])
+        case "bioplaus.recur" | "bioplaus.recur_adjoint":
+            return _recurrent_flops(arguments[0].shape)
     from torch.utils.flop_counter import flop_registry  # brings triton: a plan does without
 
     if packet not in flop_registry:
@@ -100,11 +108,24 @@ def _solve_flops(matrix: torch.Size, rhs: torch.Size) -> int:
     return int(systems * (2 * n**3 / 3 + 2 * n * n * k))
 
 
+def _recurrent_flops(train: torch.Size) -> int:
+    """Of a product with (n, n) weights between the steps of trains (..., N, T, n)."""
+    steps, units = train[-2:]
+    return int(2 * train.numel() // steps * (steps - 1) * units)
+
+
+def _packet(node: Node) -> str:
+    return str(getattr(node.target, "overloadpacket", ""))
+
+
 def _meta(argument: object) -> Any:
     return argument.meta.get("val") if isinstance(argument, Node) else argument
 
 
 def _is_view(node: Node) -> bool:
+    """Whether it only looks at a tensor, or takes one of several."""
+    if node.target is operator.getitem:
+        return True
     returns = getattr(getattr(node.target, "_schema", None), "returns", ())
     return bool(returns) and all(
         r.alias_info is not None and not r.alias_info.is_write for r in returns
@@ -127,7 +148,7 @@ def _peak(graph: GraphModule) -> int:
     base: dict[Node, Node] = {}
     last: dict[Node, int] = {}
     for i, node in enumerate(nodes):
-        view = node.op == "call_function" and (_is_view(node) or "getitem" in str(node.target))
+        view = node.op == "call_function" and _is_view(node)
         base[node] = base[node.all_input_nodes[0]] if view and node.all_input_nodes else node
         for used in node.all_input_nodes:
             last[base[used]] = i

@@ -35,7 +35,8 @@ gain = 1.4
 steps = 6
 layers = [
     { type = "encode", how = "bernoulli", in_predictions = true },
-    { units = 30, bias = false, neuron = { decay = 0.75, threshold = 0.5 } },
+    { units = 30, bias = false, neuron = { decay = 0.75, threshold = 0.5, \
+adaptation = 0.1, adaptation_decay = 0.9 } },
     { units = 10, bias = false, neuron = { decay = 0.75, threshold = 0.5 }, delay = 1 },
     { type = "readout" },
 ]
@@ -81,7 +82,9 @@ def test_what_is_shown_is_the_evaluations_forward_pass(results: Path) -> None:
         first, hidden, top = example.layers
         assert first.potentials is None and first.spikes.shape == (6, 64)
         for layer in (hidden, top):
-            assert np.array_equal(layer.potentials >= 0.5, layer.spikes == 1)  # it fires there
+            reached = layer.potentials >= layer.thresholds
+            assert np.array_equal(reached, layer.spikes == 1)  # it fires there
+        assert top.thresholds == hidden.thresholds.min() == 0.5 < hidden.thresholds.max()
         assert np.allclose(top.spikes.mean(0), example.answers)
         assert example.spikes == sum(layer.spikes.sum() for layer in example.layers)
         assert example.image is not None and example.image.shape == (8, 8)

@@ -87,6 +87,7 @@ class Unit:
         self.neuron, self.soft = neuron, soft
         self.v: Tensor | float = 0.0
         self.waiting: Tensor | float = 0.0
+        self.raised: Tensor | float = 0.0
 
     def step(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """u_t and s_t for the currents a_t."""
@@ -95,12 +96,14 @@ class Unit:
         if not n.fires:
             self.v = u
             return u, u
-        sig = smooth(n.surrogate, u - n.threshold, n.threshold)
-        hard = (u >= n.threshold).to(u.dtype)
+        needed = n.threshold + n.adaptation * self.raised
+        sig = smooth(n.surrogate, u - needed, n.threshold)
+        hard = (u >= needed).to(u.dtype)
         s = sig if self.soft else hard + (sig - sig.detach())
         s = s * (torch.as_tensor(self.waiting) == 0)
         felt = s if n.through_reset else s.detach()
         self.v = u - n.threshold * felt if n.reset == "subtract" else (1 - felt) * u
+        self.raised = n.adaptation_decay * self.raised + s
         fired = s.detach() > 0.5
         self.waiting = torch.where(
             fired, float(n.refractory), (torch.as_tensor(self.waiting) - 1).clamp(min=0.0)
