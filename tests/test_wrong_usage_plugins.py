@@ -149,9 +149,9 @@ DATA = [
     declared("scale-none", "classes = 3", "classes = 3\n    scale = None", r"`scale` is None, due"),
     declared("loadless", "def load", "def get", r"'loadless' from .*: it lacks load"),
     declared("greedy-init", "    def load", "    def __init__(self, folder): ...\n\n    def load",
-             r"'greedy-init'.*cannot be made without arguments: TypeError.*folder"),
+             r"'greedy-init'.*cannot be made without arguments, so give them defaults: .*folder"),
     declared("no-base", "Mine(Dataset)", "Mine", r"'no-base'.*derive its class from bioplaus.Data"),
-    declared("splitless", "load(self, split)", "load(self)", r"of splitless cannot be loaded"),
+    declared("splitless", "load(self, split)", "load(self)", r"has load\(self\), due is load"),
 ]  # fmt: skip
 RULES = [
     *(

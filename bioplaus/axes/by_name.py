@@ -9,6 +9,7 @@ from typing import Any
 from bioplaus.axes.axis import Axis, AxisConfig
 from bioplaus.errors import PluginError, shown
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 from bioplaus.system.blame import blaming
 
 AnyAxis = Axis[Any]
@@ -31,14 +32,13 @@ def configured(name: str, settings: Mapping[str, object] | None = None) -> AnyAx
 
 
 def _fault(cls: Any) -> str | None:
-    if not inspect.isclass(cls) or not issubclass(cls, Axis):
-        return "derive its class from bioplaus.axes.Axis"
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        return f"it lacks {missing[0]}: define {missing[0]}(self, trained, report)"
+    if wrong := fault(cls, Axis, "bioplaus.axes.Axis"):
+        return wrong
     if not inspect.isclass(cls.Config) or not issubclass(cls.Config, AxisConfig):
         return "`Config` must be a class derived from bioplaus.axes.AxisConfig"
-    if any(field.is_required() for field in cls.Config.model_fields.values()):
-        return "each of its settings needs a default"
+    required = [n for n, field in cls.Config.model_fields.items() if field.is_required()]
+    if required:
+        return f"the setting {required[0]} has no default: {required[0]}: float = Field(0.1, ...)"
     if not isinstance(cls.version, int) or isinstance(cls.version, bool) or cls.version < 1:
         return f"`version` is {shown(repr(cls.version), 60)}, not a whole number from 1"
     return None

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bioplaus.axes.axis import Reading, Trained
 from bioplaus.axes.by_name import AnyAxis
 from bioplaus.axes.weights_of_records import WeightsOfRecords
-from bioplaus.errors import BioplausError, PluginError
+from bioplaus.errors import BioplausError, PluginError, shown
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.batching import cast
 from bioplaus.learning.rule import State
@@ -34,6 +33,9 @@ from bioplaus.training.progress import Progress, Splits
 
 Watch = Callable[[str, float], None]
 """Told what is at work, and how many of the seeds are done, a fraction for the one at work."""
+
+
+_READINGS = "return {'name': bioplaus.axes.Reading(number), ...}"
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Measuring:
         if record.status == "diverged":
             raise BioplausError("not measured, it diverged")
         experiment, _ = self._prepared(record)
-        if why := self.axis.supports(experiment):
+        if why := self._unsupported(experiment):
             raise BioplausError(f"not measured: {why}")
         saved = self._weights.saved(record, experiment)
         weights = saved or self._weights.trained_again(record)
@@ -115,6 +117,16 @@ class Measuring:
         item = item.model_copy(update={"seconds": time.perf_counter() - start})
         return self.store.publish(item, replace=self.force)
 
+    def _unsupported(self, experiment: Experiment) -> str | None:
+        with blaming(f"the axis {self.axis.name!r} failed in `supports`", self.axis):
+            why: object = self.axis.supports(experiment)
+        if why is not None and not isinstance(why, str):
+            raise PluginError(
+                f"the axis {self.axis.name!r}: `supports` returned {shown(repr(why), 60)}; return "
+                "None where it can be measured, else the reason why not"
+            )
+        return why
+
     def _read(self, trained: Trained) -> Mapping[str, Reading]:
         done, experiment = self._done, trained.experiment
         work = experiment.task.batch_size * experiment.network.widest_product()
@@ -123,7 +135,13 @@ class Measuring:
             blaming(f"the axis {axis.name!r} failed on {task.name}", axis),
             suitable_threads(work),
         ):
-            return axis.measure(trained, lambda share: self.watch(self._what, done + 0.99 * share))
+            given: object = axis.measure(
+                trained, lambda share: self.watch(self._what, done + 0.99 * share)
+            )
+        if not isinstance(given, Mapping) or not given:
+            said = shown(" ".join(repr(given).split()), 60)
+            raise PluginError(f"the axis {axis.name!r}: `measure` returned {said}; {_READINGS}")
+        return given
 
     def readings(self, record: Record, weights: Weights) -> Mapping[str, Reading]:
         """Of one network, kept nowhere."""
@@ -232,13 +250,17 @@ def measurement(
 
 def _numbers(axis: AnyAxis, name: str, reading: Any) -> Any:
     if not isinstance(reading, Reading):
-        raise PluginError(f"the axis {axis.name!r}: {name!r} is no bioplaus.axes.Reading")
-    value = reading.value
-    numbers = value.double().tolist() if isinstance(value, Tensor) else value
+        raise PluginError(f"the axis {axis.name!r}: {name!r} is no Reading; {_READINGS}")
+    try:
+        numbers = torch.as_tensor(reading.value, dtype=torch.float64).tolist()
+    except (TypeError, ValueError, RuntimeError):
+        said = shown(repr(reading.value), 60)
+        raise PluginError(f"the axis {axis.name!r}: {name!r} is {said}; {_READINGS}") from None
     listed = numbers if isinstance(numbers, list) else []
     if isinstance(numbers, list) != bool(reading.over) or len(listed) != len(reading.at):
         raise PluginError(
             f"the axis {axis.name!r}: {name!r} has {len(listed)} numbers over "
-            f"{reading.over or 'nothing'!r} at {len(reading.at)} places"
+            f"{reading.over or 'nothing'!r} at {len(reading.at)} places; a list says what it runs "
+            "over, and where: Reading(tensor, over='k', at=(1, 2, 4))"
         )
     return numbers

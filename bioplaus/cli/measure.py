@@ -92,12 +92,13 @@ def measure(
             f"{results}/ (--force measures them again).",
             err=True,
         )
-    for line in done.problems[:_NAMED]:
+    for line in done.problems[0 if done.measurements else 1 : _NAMED]:
         click.echo(f"Not measured: {line}", err=True)
     if len(done.problems) > _NAMED:
         click.echo(f"Not measured: {len(done.problems) - _NAMED} more.", err=True)
     if not done.measurements:
-        raise BioplausError(f"none of {count(len(wanted), 'record')} could be measured")
+        why = f": {done.problems[0]}" if done.problems else ""
+        raise BioplausError(f"none of {count(len(wanted), 'record')} could be measured{why}")
 
 
 def text_of(group: MeasuredGroup) -> str:

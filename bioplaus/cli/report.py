@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus.cli.options import format_option, output_option, results_option
-from bioplaus.errors import BioplausError, RecordError
+from bioplaus.errors import BioplausError, PluginError, RecordError
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 
 if TYPE_CHECKING:
     from bioplaus.analysis.report import Report
@@ -73,9 +74,17 @@ def rendered(results: ResultSet, form: str = DEFAULT_FORMAT) -> str:
 
     plugin = registry.find("report", form)
     cls: type[Report] = plugin.load()
+    from bioplaus.analysis.report import Report as Base
+
+    if wrong := fault(cls, Base, "bioplaus.Report"):
+        raise PluginError(f"{plugin.title}: {wrong}")
     width = shutil.get_terminal_size().columns if on_terminal() else None
     with blaming(f"{plugin.title} failed; the records are kept, and other formats show them", cls):
-        text = cls().render(results, width)
+        text: object = cls().render(results, width)
+    if not isinstance(text, str):
+        raise PluginError(
+            f"{plugin.title}: `render` returned a {type(text).__name__}; return the report as text"
+        )
     return text if text.endswith("\n") else text + "\n"
 
 

@@ -158,7 +158,14 @@ def batched_update(
     def together(params: Params, state: State, batch: Batch, noise: Params) -> Update:
         # a random call inside a rule would be one draw for all replicas: let it raise
         batched = vmap(one, randomness="error", chunk_size=_replicas_at_once(net, batch.x))
+        before = _versions(params, state, batch)
         update: Update = batched(params, state, batch, noise, options or {})
+        after = _versions(params, state, batch)
+        if changed := [name for name in before if after[name] != before[name]]:
+            raise PluginError(
+                f"the rule {rule.name!r} changes {', '.join(changed[:3])} in place inside "
+                "`update`: write x = x + y, not x += y or x.add_(y)"
+            )
         return update
 
     return together
@@ -168,6 +175,16 @@ def apart_from_layers(noise: Params, layers: Container[str]) -> tuple[Params, Pa
     """What goes beside the parameters, by the names of what layers draw, and the rule's own."""
     drawn = {name: t for name, t in noise.items() if name in layers}
     return drawn, {name: t for name, t in noise.items() if name not in layers}
+
+
+def _versions(params: Params, state: State, batch: Batch) -> dict[str, int]:
+    """How often each tensor that a rule is handed was written to, as torch counts."""
+    handed = {**params, **state.aux, **state.memory, **batch._asdict()}
+    return {
+        name: tensor._version
+        for name, tensor in handed.items()
+        if isinstance(tensor, Tensor) and not tensor.is_inference()
+    }
 
 
 def _with(rule: Rule, options: Params) -> Rule:

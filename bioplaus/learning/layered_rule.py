@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from bioplaus.errors import PluginError
 from bioplaus.learning.rule import Batch, C, LearningRule, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network, Trace
@@ -89,6 +90,7 @@ class LayeredRule(LearningRule[C]):
         fwd = ForwardPass(net, params, state, batch, trace, error, noise)
         fwd = fwd._replace(shared=self.shared(fwd))
         deltas = self.deltas(fwd)
+        _check_deltas(self.name, deltas, trace)
         grads = self.weight_grads(fwd, deltas)
         return Update(
             grads=grads,
@@ -97,3 +99,30 @@ class LayeredRule(LearningRule[C]):
             memory=self.next_memory(fwd),
             metrics={"loss": net.loss.value(output, batch.y), **self.metrics(fwd, deltas)},
         )
+
+
+def _check_deltas(rule: str, deltas: object, trace: Trace) -> None:
+    """PluginError unless there is a tensor for each layer, of its pre-activation's shape."""
+    due = f"a list of {len(trace)} tensors, one for each layer from the first up"
+    if not isinstance(deltas, list | tuple):
+        raise PluginError(f"the rule {rule!r}: `deltas` returned a {_kind(deltas)}, due is {due}")
+    if len(deltas) != len(trace):
+        raise PluginError(f"the rule {rule!r}: `deltas` returned {len(deltas)}, due is {due}")
+    for l, (delta, step) in enumerate(zip(deltas, trace, strict=True), 1):
+        shape = tuple(step.preactivation.shape)
+        if not isinstance(delta, Tensor):
+            said = f"a {_kind(delta)}"
+        elif tuple(delta.shape) != shape:
+            said = f"of shape {tuple(delta.shape)}"
+        elif delta.dtype != step.preactivation.dtype:
+            said = f"of {delta.dtype}, and the network is of {step.preactivation.dtype}"
+        else:
+            continue
+        raise PluginError(
+            f"the rule {rule!r}: `deltas` has for layer {l} one {said}, due is a tensor of shape "
+            f"{shape}, as its pre-activation"
+        )
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -7,9 +7,11 @@ from typing import Any, get_args
 
 from bioplaus.errors import PluginError, shown
 from bioplaus.learning.batching import Rule
+from bioplaus.learning.layered_rule import LayeredRule
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.rule import LearningRule, Need, RuleConfig
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 from bioplaus.system.blame import blaming
 
 
@@ -45,13 +47,12 @@ def check_profile(rule: Rule) -> None:
 
 def _fault(cls: Any) -> str | None:
     """What is wrong with a class, and what to do; None for nothing."""
-    if not inspect.isclass(cls) or not issubclass(cls, LearningRule):
-        return "derive its class from bioplaus.LayeredRule or bioplaus.LearningRule"
-    if not isinstance(getattr(cls, "name", None), str):
+    if inspect.isclass(cls) and not isinstance(getattr(cls, "name", None), str):
         return "it has no name: name = 'my-rule'"
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
-    if missing:
-        return f"it lacks {', '.join(missing)}: define {'it' if len(missing) == 1 else 'them'}"
+    layered = inspect.isclass(cls) and issubclass(cls, LayeredRule)
+    base = LayeredRule if layered else LearningRule
+    if wrong := fault(cls, base, "bioplaus.LayeredRule or bioplaus.LearningRule"):
+        return wrong
     if not inspect.isclass(cls.Config) or not issubclass(cls.Config, RuleConfig):
         return "`Config` must be a class derived from bioplaus.RuleConfig"
     required = [name for name, field in cls.Config.model_fields.items() if field.is_required()]
@@ -64,7 +65,7 @@ def _fault(cls: Any) -> str | None:
     if wrong := _wrong_word(cls):
         return wrong
     if not all(isinstance(item, Published) for item in cls.published):
-        return "`published` holds what is no bioplaus.Published"
+        return "`published` is a tuple of bioplaus.Published(...), and holds something else"
     return None
 
 
@@ -76,7 +77,8 @@ def _wrong_word(cls: type[Rule]) -> str | None:
         return f"`needs` is {shown(repr(needs), 60)}, due is one of {', '.join(get_args(Need))}"
     if every is not None and (type(every) is not int or every < 1):
         return f"`refresh_every` is {shown(repr(every), 60)}, due is a number of steps, or None"
-    unknown = [name for name in stackable or () if name not in cls.Config.model_fields]
-    if unknown:
-        return f"`stackable` names {shown(unknown[0], 60)}, which is none of its options"
+    quick = [name for name in cls.quick if "." not in name] if isinstance(cls.quick, dict) else ()
+    for word, names in (("stackable", stackable or ()), ("quick", quick)):
+        if unknown := [name for name in names if name not in cls.Config.model_fields]:
+            return f"`{word}` names {shown(unknown[0], 60)}, which is none of its options"
     return None

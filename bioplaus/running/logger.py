@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from bioplaus.errors import BioplausError
+from bioplaus.errors import BioplausError, PluginError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 from bioplaus.records.schema import Record
 from bioplaus.system.blame import blaming
 from bioplaus.training.progress import Progress
@@ -76,6 +77,8 @@ class Loggers:
         for name in dict.fromkeys(names):
             plugin = registry.find("logger", name)
             cls = plugin.load()
+            if wrong := fault(cls, Logger, "bioplaus.Logger"):
+                raise PluginError(f"{plugin.title}: {wrong}")
             with blaming(f"{plugin.title} cannot be made", cls):
                 self._all.append(cls(Path(folder) / name))
         self._epochs: dict[int, int] = {}

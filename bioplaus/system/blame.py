@@ -8,7 +8,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bioplaus.errors import BioplausError, PluginError, shown, validation_message
@@ -20,8 +20,12 @@ _LIBRARIES = tuple({sysconfig.get_path(key) + os.sep for key in ("stdlib", "pure
 
 
 @contextlib.contextmanager
-def blaming(whose: str, plugin: object = None) -> Iterator[None]:
+def blaming(
+    whose: str, plugin: object = None, hint: Callable[[str], str] = lambda message: ""
+) -> Iterator[None]:
     """PluginError in the place of what is raised inside; `whose` begins its line.
+
+    hint: what to do about a message, where it is known; it ends the line.
 
     plugin: an object or class of it, whose files' lines are named before any others. What is
     a BioplausError already passes; BIOPLAUS_TRACEBACK=1 lets everything pass.
@@ -33,14 +37,16 @@ def blaming(whose: str, plugin: object = None) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         if os.environ.get("BIOPLAUS_TRACEBACK"):
             raise
-        raise PluginError(f"{whose}: {described(error, files_of(plugin))}") from error
+        way = hint(str(error))
+        said = described(error, files_of(plugin), 90 if way else 300)
+        raise PluginError(f"{whose}: {said}" + (f"; {way}" if way else "")) from error
 
 
-def described(error: BaseException, files: Sequence[str] = ()) -> str:
+def described(error: BaseException, files: Sequence[str] = (), longest: int = 300) -> str:
     """`KeyError: 'x' (line 7 of mine.py)`: the type, the first line, and where."""
     text = first_line(error)
     where = place(error, files)
-    said = f"{type(error).__name__}: {shown(text, 300)}" if text else type(error).__name__
+    said = f"{type(error).__name__}: {shown(text, longest)}" if text else type(error).__name__
     return f"{said} ({where})" if where else said
 
 
@@ -94,4 +100,6 @@ def _is_core(module: str) -> bool:
 def _ours(file: str) -> bool:
     """Whether a file is the core's, a library's or no file at all."""
     path = os.path.abspath(file)
+    if not {"site-packages", "dist-packages"}.isdisjoint(Path(path).parts):
+        return True  # of another environment, which this one borrows from
     return not os.path.isfile(path) or path.startswith((_CORE, *_LIBRARIES))

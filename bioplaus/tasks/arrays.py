@@ -27,7 +27,9 @@ def as_tensor(values: Any, what: str) -> Tensor:
         if values.is_complex() or values.layout != torch.strided:
             kind = "complex numbers" if values.is_complex() else f"of layout {values.layout}"
             raise InvalidExamples(f"{what} are {kind}, due is a dense tensor of real numbers")
-        return values
+        if values.is_meta:
+            raise InvalidExamples(f"{what} are on torch's meta device, which keeps no values")
+        return values.detach()
     import numpy as np
 
     try:
@@ -40,7 +42,8 @@ def as_tensor(values: Any, what: str) -> Tensor:
         raise InvalidExamples(f"{what} are text ({shown(some, 60)}), {_DUE}: {many} first")
     if array.dtype.kind not in "buif":
         kind = type(values).__name__ if array.ndim == 0 else f"an array of {array.dtype}"
-        raise InvalidExamples(f"{what} are {kind}, {_DUE}")
+        way = ": np.array(x.tolist(), 'float32'), if all are numbers" if array.ndim else ""
+        raise InvalidExamples(f"{what} are {kind}, {_DUE}{way}")
     if array.dtype.name in _WIDER:
         array = array.astype(_WIDER[array.dtype.name])
     # torch takes neither other byte orders nor steps backwards, and must not write into these

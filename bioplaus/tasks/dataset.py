@@ -40,10 +40,15 @@ class Split:
             if not values.dim():
                 raise InvalidExamples(f"{what} are a single number, due is one for each example")
         if self.x.shape[0] != self.y.shape[0]:
-            raise InvalidExamples(f"{self.x.shape[0]} examples but {self.y.shape[0]} labels")
+            raise InvalidExamples(
+                f"{self.x.shape[0]} examples but {self.y.shape[0]} labels, due is one for each"
+            )
         if self.x.is_floating_point() and not (finite := torch.isfinite(self.x)).all():
             wrong = int((~finite.reshape(len(self), -1).all(1)).sum())
-            raise InvalidExamples(f"{wrong} of {len(self)} examples hold NaN or infinity")
+            raise InvalidExamples(
+                f"{wrong} of {len(self)} examples hold NaN or infinity: fill those values in, or "
+                "leave the examples out"
+            )
 
     def check(self, classes: int) -> None:
         """InvalidExamples where a label is not a class index from 0 to `classes` - 1."""
@@ -54,10 +59,10 @@ class Split:
                 f"example: int64 of shape ({len(self)},){_way_there(y, classes)}"
             )
         if wrong := int(((y < 0) | (y >= classes)).sum()):
-            from_one = int(y.min()) == 1 and int(y.max()) == classes
+            lowest, highest = int(y.min()), int(y.max())
             raise InvalidExamples(
-                f"{wrong} of {len(self)} labels are not among the classes 0 to {classes - 1}"
-                + f" (they run from 1 to {classes}: subtract 1)" * from_one
+                f"{wrong} of {len(self)} labels are not among the classes 0 to {classes - 1} (they "
+                f"run from {lowest} to {highest}: {_renumbered(lowest, highest, classes)})"
             )
 
     def check_values(self, count: int) -> None:
@@ -128,8 +133,19 @@ class Dataset(ABC):
         """The split as stored; raises DataError where data are missing or damaged."""
 
 
+def _renumbered(lowest: int, highest: int, classes: int) -> str:
+    """What to do with labels that run from other numbers than 0 to `classes` - 1."""
+    if lowest == 1 and highest == classes:
+        return "subtract 1"
+    if lowest < 0:
+        return "number the classes from 0, and leave out examples without one"
+    return f"number the classes from 0, or declare classes = {highest + 1}"
+
+
 def _way_there(y: Tensor, classes: int) -> str:
     """How to make class indices of such labels, where it can be told."""
+    if y.is_floating_point() and not torch.isfinite(y).all():
+        return "; some are NaN or infinity: leave those examples out"
     if y.dim() == 2 and y.shape[1] == 1:
         return "; write y.flatten()"
     if y.dim() == 2 and y.shape[1] == classes:

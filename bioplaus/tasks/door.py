@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
 from bioplaus.errors import BioplausError, DataError, PluginError, shown
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 from bioplaus.system.blame import blaming, described, files_of
 from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
 
@@ -19,13 +19,9 @@ def load_dataset(name: str) -> Dataset:
     """
     plugin = registry.find("dataset", name)
     cls = plugin.load()
-    if not inspect.isclass(cls) or not issubclass(cls, Dataset):
-        raise PluginError(f"{plugin.title}: derive its class from bioplaus.Dataset")
-    if missing := sorted(cls.__abstractmethods__):
-        raise PluginError(
-            f"{plugin.title}: it lacks {missing[0]}: define {missing[0]}(self, split)"
-        )
-    with blaming(f"{plugin.title} cannot be made without arguments", cls):
+    if wrong := fault(cls, Dataset, "bioplaus.Dataset"):
+        raise PluginError(f"{plugin.title}: {wrong}")
+    with blaming(f"{plugin.title} cannot be made without arguments, so give them defaults", cls):
         dataset: Dataset = cls()
     if wrong := _wrong_declaration(dataset):
         raise PluginError(f"{plugin.title}: {wrong}")
@@ -45,7 +41,8 @@ def _wrong_declaration(dataset: Dataset) -> str | None:
         return f"`classes` is {shown(repr(classes), 60)}, due is how many there are"
     if dataset.targets not in ("classes", "values"):
         return f"`targets` is {shown(repr(dataset.targets), 60)}, due is 'classes' or 'values'"
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+    number = scale if isinstance(scale, int | float) and not isinstance(scale, bool) else 0
+    if not (number and math.isfinite(number)):
         return f"`scale` is {shown(repr(scale), 60)}, due is a number such as 1 / 255"
     return None
 
@@ -111,7 +108,7 @@ def _in_words(given: Any) -> str:
 
 def _check_shape(split: Split, due: tuple[int, ...]) -> None:
     if not len(split):
-        raise InvalidExamples("it holds no examples")
+        raise InvalidExamples("it holds no examples, due is one at least in each split")
     shape = tuple(split.x.shape[1:])
     if shape == due:
         return
@@ -120,6 +117,5 @@ def _check_shape(split: Split, due: tuple[int, ...]) -> None:
     )
     if len(due) == 3 and shape == (*due[1:], due[0]) and due[0] > 1:
         hint = "x.permute(0, 3, 1, 2), as channels stand first"
-    raise InvalidExamples(
-        f"examples have the shape {shape}, declared is {due}" + (f": return {hint}" if hint else "")
-    )
+    way = f"return {hint}" if hint else f"declare shape = {shape}, or return that"
+    raise InvalidExamples(f"examples have the shape {shape}, declared is {due}: {way}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from bioplaus.errors import PluginError, shown
 from bioplaus.network import layer_kind
 from bioplaus.network.layer_kind import LayerKind
 from bioplaus.plugins import registry
+from bioplaus.plugins.whole import fault
 
 
 class _Installed(Mapping[str, type[LayerKind]]):
@@ -18,14 +18,14 @@ class _Installed(Mapping[str, type[LayerKind]]):
     def __getitem__(self, name: str) -> type[LayerKind]:
         plugin = registry.find("layer", name)
         cls = plugin.load()
-        if not inspect.isclass(cls) or not issubclass(cls, LayerKind):
-            raise PluginError(f"{plugin.title}: derive its class from bioplaus.LayerKind")
+        if wrong := fault(cls, LayerKind, "bioplaus.LayerKind"):
+            raise PluginError(f"{plugin.title}: {wrong}")
         if not (isinstance(cls.version, int) and cls.version >= 1):
             raise PluginError(
                 f"{plugin.title}: its version is {shown(repr(cls.version), 60)}, due is a whole "
                 "number from 1"
             )
-        return cls
+        return cls  # type: ignore[no-any-return]
 
     def __contains__(self, name: object) -> bool:
         return name in registry.plugins("layer")

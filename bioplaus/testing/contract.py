@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from bioplaus.learning.batching import batched_update, unstack
+from bioplaus.learning.hints import HINTS
 from bioplaus.learning.prediction import (
     PredictionNoise,
     batched_predict,
@@ -23,7 +24,7 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.testing.cases import BATCH, REPLICAS, Case, Inputs, copied, replica, stacked
 from bioplaus.testing.check import check
 from bioplaus.testing.comparing import EXACT, distance, identical, rel
-from bioplaus.testing.failures import HINTS, require
+from bioplaus.testing.failures import require
 from bioplaus.testing.reach import reach
 from bioplaus.testing.rounding import judge_rounding, rounded
 from bioplaus.training.recording import record

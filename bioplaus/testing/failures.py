@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bioplaus.errors import BioplausError, shown
+from bioplaus.learning.hints import hint_for
 from bioplaus.system.blame import files_of, first_line, place
 
 
@@ -27,28 +28,6 @@ def require(kept: bool, reason: str, hint: str) -> None:
     """Failure unless a promise is kept."""
     if not kept:
         raise Failure(reason, hint)
-
-
-HINTS = {
-    "called random operation": "declare the random numbers in `noise` and take them from "
-    "update's `noise` argument: a call of torch.rand is one draw for all replicas, and "
-    "cannot be repeated",
-    "calling .item() on a tensor": "keep numbers as tensors: no .item(), float(tensor) or "
-    ".tolist() inside `update`; return what you want to see in `metrics`",
-    "data-dependent control flow": "no Python `if` or `while` on a tensor's value: use "
-    "torch.where, and a fixed number of iterations",
-    "performance drop": "vmap has no batching rule for this operation and would loop over the "
-    "replicas: use another one",
-    "inplace arithmetic": "change nothing in place inside `update`: x = x + y, not x += y",
-    "in-place": "change nothing in place inside `update`: x = x + y, not x += y",
-    "data pointer": "stay in torch: no .numpy() inside `update`",
-    "do not match by name and shape": "return one tensor for each tensor that is due, under the "
-    "same name and of the same shape (`grads` as `params`, `aux_grads` as `state.aux`, `memory` "
-    "as `state.memory`)",
-    "no metric 'loss'": 'put the batch\'s loss into the update: metrics={"loss": ...}',
-    "tensors only": "vmap takes tensors only: no None, numbers or text in a state or an update",
-    "incompatible return type": "vmap takes tensors only: no None, numbers or text in an update",
-}
 
 
 @contextmanager
@@ -76,9 +55,8 @@ def explained(doing: str, plugin: object = None) -> Iterator[None]:
 
 
 def _hint(error: Exception) -> str:
-    found = [hint for mark, hint in HINTS.items() if mark in str(error).lower()]
-    if found:
-        return found[0]
+    if hint := hint_for(str(error)):
+        return hint
     if isinstance(error, BioplausError):
         return "the reason says what is due"
     return "see the line named; BIOPLAUS_TRACEBACK=1 shows the whole way"

@@ -12,6 +12,7 @@ import torch
 from bioplaus.errors import BioplausError
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.batching import Replica
+from bioplaus.learning.hints import hint_for
 from bioplaus.system import blame
 from bioplaus.system.device import PRECISIONS, suitable_threads, use_precision
 from bioplaus.tasks.dataset import Split
@@ -154,4 +155,4 @@ def prepared(experiment: Experiment, data: TrainingData, device: torch.device) -
 def blaming(experiment: Experiment) -> AbstractContextManager[None]:
     """Whatever a rule raises as a PluginError with one line."""
     rule, task = experiment.rule, experiment.task
-    return blame.blaming(f"the rule {rule.name!r} failed on {task.name}", rule)
+    return blame.blaming(f"the rule {rule.name!r} failed on {task.name}", rule, hint_for)

@@ -14,7 +14,7 @@ from bioplaus.cli.report import rendered
 from bioplaus.errors import PluginError
 from bioplaus.plugins import registry
 from bioplaus.records.schema import ResultSet
-from bioplaus.running.logger import Loggers
+from bioplaus.running.logger import Logger, Loggers
 from tests.helpers.command import BIOPLAUS, call
 from tests.helpers.records import make_record
 from tests.helpers.strangers import RULE, install
@@ -140,7 +140,7 @@ def test_a_report_that_raises_is_named_and_says_that_records_are_kept() -> None:
         rendered(ResultSet([make_record()]), "sad")
 
 
-class SadLogger:
+class SadLogger(Logger):
     name = "sad"
     where = "nowhere"
 

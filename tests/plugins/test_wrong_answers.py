@@ -23,7 +23,7 @@ from tests.helpers.strangers import RULE
 ASKED = {
     "rests: a list": ("rests(self, net, step): return ['1']", r"`rests` returned \['1'\]; return"),
     "rests: no step": (
-        "rests(self, net): return None", r"failed in `rests\(net, step\)`: TypeError"),
+        "rests(self, net): return None", r"it has rests\(self, net\), due is rests\("),
     "rests: it raises": ("rests(self, net, step): return 1 / 0", r"ZeroDivisionError.*mine.py"),
     "rests: layer 0": (
         "rests(self, net, step): return b.Resting(frozenset({'0'}))",

@@ -245,4 +245,5 @@ def test_values_and_labels_that_cannot_be_trained_on_are_named(
     size = len(real(digits(), which))
     with pytest.raises(DataError) as caught:
         read_task(str(tiny)).load_data()
-    assert str(caught.value) == f"the {which} split of digits: {message.replace('1437', str(size))}"
+    said = f"the {which} split of digits: {message.replace('1437', str(size))}"
+    assert str(caught.value).startswith(said)
