@@ -17,14 +17,9 @@ MOST = 40
 def counts(uniform: Tensor, u: Tensor) -> Tensor:
     """Of Poisson(e^u), one for each uniform number: how many n have a CDF(n) below it, to 40."""
     rate = u.exp()
-    mass = (-rate).exp()
-    below = mass
-    none = found = torch.zeros_like(rate)
-    for n in range(1, MOST + 1):
-        found = found + (uniform > below)
-        mass = torch.addcmul(none, mass, rate, value=1 / n)
-        below = below + mass
-    return found
+    n = torch.arange(1, MOST, dtype=u.dtype, device=u.device).reshape(-1, *[1] * u.dim())
+    mass = torch.cat([(-rate).exp()[None], rate / n]).cumprod(0)
+    return (uniform > mass.cumsum(0)).sum(0).to(u.dtype)
 
 
 def relaxed_counts(uniform: Tensor, u: Tensor, temperature: Tensor | float) -> Tensor:

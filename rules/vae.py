@@ -136,11 +136,10 @@ class Vae(LearningRule[VaeConfig]):
             deltas.append(net.layers[l - 1].pull(made.encoder[l - 1], error))
         head = _head(net).weight_grad((made.encoder[-1].input,), d_v)
         square = (x - out).square().mean(0)
-        divergence = (mu.square() + v.exp() - v - 1).sum(1) / 2
         metrics = {
             "loss": net.loss.value(net.step(params, top, mu).output, batch.y),
-            "free_energy": (cost(x, out, sigma2) + self.config.beta * divergence).mean(),
-            "divergence": divergence.mean(),
+            "free_energy": self._free_energy(made, x, sigma2),
+            "divergence": _divergence(made).mean(),
             "image_r2": image_r2(x, out),
         }
         aux_grads = {
@@ -149,6 +148,18 @@ class Vae(LearningRule[VaeConfig]):
         }
         grads = net.weight_grads((*made.encoder, made.decoder), deltas[::-1])
         return Update(grads, {}, aux_grads, state.memory, metrics)
+
+    def objective_at(
+        self, net: Network, params: Params, state: State, batch: Batch, noise: Params
+    ) -> Tensor:
+        """F, with the step's noise in the code."""
+        made = self._pass(net, params, state, batch.x, noise["code"])
+        sigma2 = variance(state.aux["log_sigma"], self.config.least_sigma)
+        return self._free_energy(made, batch.x.flatten(1), sigma2)
+
+    def _free_energy(self, made: Pass, x: Tensor, sigma2: Tensor) -> Tensor:
+        bound = cost(x, made.decoder.output, sigma2) + self.config.beta * _divergence(made)
+        return bound.mean()
 
     def _pass(self, net: Network, params: Params, state: State, x: Tensor, noise: Tensor) -> Pass:
         encoder, h = [], x
@@ -159,6 +170,12 @@ class Vae(LearningRule[VaeConfig]):
         v, _ = _head(net).forward(head, encoder[-1].input)
         z = h + (v / 2).exp() * noise
         return Pass(tuple(encoder), v, net.step(params, net.depth - 1, z))
+
+
+def _divergence(made: Pass) -> Tensor:
+    """KL of the code from a standard normal, (N,)."""
+    v = made.log_variance
+    return (made.encoder[-1].output.square() + v.exp() - v - 1).sum(1) / 2
 
 
 def _head(net: Network) -> Dense:

@@ -52,6 +52,8 @@ def test_it_descends_the_evidence_bound(seed: int) -> None:
         assert rel(found[name], grad) <= EXACT, name
     constant = 9 / 2 * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
     assert rel(update.metrics["free_energy"] + constant, bound.detach()) <= EXACT
+    objective = rule.objective_at(NET, params, State(aux, {}), Batch(x, x), noise)
+    assert torch.equal(objective, update.metrics["free_energy"])
     assert rel(update.metrics["divergence"], kl.mean().detach()) <= EXACT
 
 
