@@ -90,7 +90,7 @@ def plot_curves(
     """A column of `load_curves`' frame over the epochs, a line for each rule and configuration.
 
     Lines are means over the seeds, bands from the least to the greatest; of several tasks, each
-    has its lines. The axes drawn on are returned.
+    has its lines, and a rule that has no such metric has none. The axes drawn on are returned.
 
     Raises BioplausError where matplotlib is not installed, UnknownNameError for a column that
     there is not.
@@ -106,7 +106,8 @@ def plot_curves(
     axes: Axes = ax if ax is not None else pyplot.subplots(layout="constrained")[1]
     scale = 100 if column.endswith("_accuracy") else 1
     several = curves["task"].nunique() > 1
-    for (task, rule, config), part in curves.groupby(["task", "rule", "config"]):
+    drawn = curves[curves[column].notna()]
+    for (task, rule, config), part in drawn.groupby(["task", "rule", "config"]):
         values = scale * part.groupby("epoch")[column].agg(["mean", "min", "max"])
         label = f"{rule} {config}".strip() + (f" on {task}" if several else "")
         (line,) = axes.plot(values.index, values["mean"], label=label)

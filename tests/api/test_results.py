@@ -72,6 +72,9 @@ def test_a_plot_has_a_line_for_each_rule(results: Path) -> None:
         assert values == pytest.approx((100 * means[name.split()[0]]).tolist())
     with pytest.raises(UnknownNameError, match="unknown column 'accuracy'; did you mean"):
         bioplaus.plot_curves(curves, "accuracy")
+    curves.loc[curves["rule"] == "backprop", "cosine"] = 0.5
+    (line,) = bioplaus.plot_curves(curves, "cosine").lines
+    assert line.get_label() == "backprop epochs=2"
     matplotlib.pyplot.close("all")
 
 
