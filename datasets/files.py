@@ -37,6 +37,11 @@ class FileDataset(Dataset):
         """x: uint8, (N, *shape); y: int64, (N,); DataError where files are missing or damaged."""
         return self._read(self._find() or self._download(), split)
 
+    @property
+    def place(self) -> str:
+        """The folder's name; sets whose files come together share one."""
+        return self.name
+
     @abstractmethod
     def _read(self, folder: Path, split: SplitName) -> Split:
         """The split in the files of a folder, verified."""
@@ -50,13 +55,13 @@ class FileDataset(Dataset):
 
     def _places(self) -> list[Path]:
         supplied = os.environ.get("BIOPLAUS_DATA")
-        first = [Path(os.path.expanduser(supplied)) / self.name] if supplied else []
+        first = [Path(os.path.expanduser(supplied)) / self.place] if supplied else []
         return [*first, self._cache(), *([self.system_folder] if self.system_folder else [])]
 
     def _cache(self) -> Path:
         from platformdirs import user_cache_path
 
-        return user_cache_path("bioplaus") / "datasets" / self.name
+        return user_cache_path("bioplaus") / "datasets" / self.place
 
     def _find(self) -> Path | None:
         for place in self._places():
@@ -76,7 +81,7 @@ class FileDataset(Dataset):
         folder = Path(os.path.expanduser(supplied))
         if not folder.is_dir():
             return f"{said}; BIOPLAUS_DATA is {folder}, which is no folder"
-        for place in (folder / self.name, folder):
+        for place in (folder / self.place, folder):
             if there := _listed(place):
                 return f"{said}; what lies in {place} is {there}"
         return f"{said}; {folder} is empty"
@@ -86,8 +91,8 @@ class FileDataset(Dataset):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             # Renamed as a whole once verified: an interruption leaves no half-filled folder.
-            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=target.parent) as parent:
-                fresh = Path(parent, self.name)
+            with tempfile.TemporaryDirectory(prefix=f".{self.place}-", dir=target.parent) as parent:
+                fresh = Path(parent, self.place)
                 self._fetch(fresh)
                 for split in self.files:
                     self._read(fresh, split)
@@ -97,7 +102,7 @@ class FileDataset(Dataset):
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{self.name} is not in {places} and could not be downloaded ({reason}); "
-                f"put {self.contents} into DIR/{self.name} and set BIOPLAUS_DATA=DIR"
+                f"put {self.contents} into DIR/{self.place} and set BIOPLAUS_DATA=DIR"
                 f"{self._instead()}"
             ) from error
         return target
@@ -121,6 +126,12 @@ def md5_of(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The same by SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch_file(mirrors: Sequence[str], name: str, md5: str, folder: Path) -> None:

@@ -25,6 +25,7 @@ from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import Record, ResultSet
 
 from .cell_measures import command
+from .claims_section import claims_section
 from .downloads import curve_rows, seed_rows
 from .field_figures import field_figures
 from .figures import board_figures
@@ -88,6 +89,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     sections = [_section(board, i, styles) for i, board in enumerate(made)]
     axes = measured_sections(measured(results), styles)
     plausibility, sources = plausibility_table(made), rule_sources(results.records)
+    claims = claims_section(results.records, order)
     tunings = [
         {"id": tuning_anchor(t), "tuning": t, "budget": in_words(t.budget),
          "table": tuning_table(t),
@@ -95,7 +97,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         for t in sorted(results.tunings, key=lambda t: (t.task, t.rule, t.key))
     ]  # fmt: skip
     tables = [overview, *(s["table"] for s in sections), *(t["table"] for t in tunings)]
-    tables += [t for t in (plausibility, sources) if t is not None]
+    tables += [t for t in (plausibility, sources, claims and claims.table) if t is not None]
     tables += [g["table"] for axis in axes for g in axis["groups"]]
     titles, swept = [printable(board.title) for board in whole.boards], sweeps(made)
     return {
@@ -116,6 +118,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "chips": [(rule, styles[rule], True) for rule in order],
         "plausibility": plausibility,
         "papers": papers(of_rules),
+        "claims": claims,
         "published": published_rows(made),
         "tunings": tunings,
         "budgets": sorted({t["budget"] for t in tunings}),

@@ -113,6 +113,15 @@ def _judge(claim: Claim, records: Sequence[Record]) -> Finding:
     return Finding(claim, "reproduced" if holds else "refuted", text, seeds)
 
 
+def what_decides(finding: Finding) -> str:
+    """In what the protocols differ, or what it would take to run it; "" for what is decided."""
+    claim = finding.claim
+    if finding.status == "not run" and claim.task:
+        rules = " ".join(f"--rule {r}" for r in (claim.rule, claim.against) if r)
+        return claim.needs or f"bioplaus run {rules} --task {claim.task}"
+    return f"differs: {claim.differs}" if claim.differs else ""
+
+
 def _compare(claim: Claim, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Finding:
     """Whether two rules are as good as each other, by the seeds that both have."""
     common = sorted(ours.keys() & theirs.keys())

@@ -62,15 +62,13 @@ def _summary(found: Sequence[Finding], without: Sequence[str]) -> str:
 
 def _why(finding: Finding) -> str:
     """What was measured, and what stands between it and the claim."""
+    from bioplaus.analysis.ledger import what_decides
+
     claim = finding.claim
     measured = f"measured {finding.measured}, {finding.seeds} seeds" if finding.measured else ""
     on = f"on {claim.task}" if claim.task and measured else ""
-    if finding.status == "not run" and claim.task:
-        rules = " ".join(f"--rule {r}" for r in (claim.rule, claim.against) if r)
-        differs = claim.needs or f"bioplaus run {rules} --task {claim.task}"
-    else:
-        differs = claim.differs and f"differs: {claim.differs}"
-    return "; ".join(filter(None, (" ".join(filter(None, (measured, on))), differs)))
+    said = " ".join(filter(None, (measured, on)))
+    return "; ".join(filter(None, (said, what_decides(finding))))
 
 
 def _text(found: Sequence[Finding], without: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WrapSerializer, WrapValidator, fiel
 from bioplaus.errors import ConfigError, closest
 from bioplaus.network.activations import parse_activation
 from bioplaus.network.conv import Conv2d
+from bioplaus.network.conv1d import Conv1d
 from bioplaus.network.dropout import Dropout
 from bioplaus.network.graph import Node, compile_graph
 from bioplaus.network.layer import Dense, Layer, Shape, Tower
@@ -99,6 +100,20 @@ class Conv2dSpec(ActiveSpec):
         )
 
 
+class Conv1dSpec(ActiveSpec):
+    """A convolution along a signal: a vector, or an image of one row, which it gives, too."""
+
+    type: Literal["conv1d"] = "conv1d"
+    channels: int = Field(gt=0, le=MOST)
+    kernel: int = Field(gt=0, le=MOST)
+    stride: int = Field(1, gt=0, le=MOST)
+    padding: int = Field(0, ge=0, le=MOST)
+
+    def build(self, below: Shape) -> Layer:
+        geometry = self.channels, self.kernel, self.stride, self.padding
+        return Conv1d(below, *geometry, self.function, self.bias)
+
+
 class MaxPool2dSpec(Spec):
     """The largest value of each square window."""
 
@@ -172,7 +187,7 @@ class ResidualSpec(Spec):
 
 
 KINDS = (
-    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "truncate",
+    "dense", "tower", "conv2d", "conv1d", "max_pool2d", "avg_pool2d", "flatten", "truncate",
     "residual", "dropout", "encode", "readout",
 )  # fmt: skip
 
@@ -193,6 +208,7 @@ LayerSpec = Annotated[
         DenseSpec
         | TowerSpec
         | Conv2dSpec
+        | Conv1dSpec
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec

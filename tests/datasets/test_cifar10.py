@@ -105,6 +105,7 @@ def test_an_archive_of_the_right_sum_with_wrong_content(
     packed: bytes, tmp_path: Path, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tiny, "archive_md5", hashlib.md5(packed).hexdigest())
+    monkeypatch.setattr(Tiny, "archive_sha256", hashlib.sha256(packed).hexdigest())
     downloads.content = packed
     with pytest.raises(DataError):
         Tiny().load("train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from typing import ClassVar
 
 from bioplaus.datasets.cifar10 import FOLDER, Cifar10
@@ -42,3 +43,7 @@ class Tiny(Cifar10):
     records = 2
     mirrors: ClassVar[tuple[str, ...]] = ("a://x/",)
     archive_md5: ClassVar[str] = hashlib.md5(ARCHIVE).hexdigest()
+    archive_sha256: ClassVar[str] = hashlib.sha256(ARCHIVE).hexdigest()
+    sha256: ClassVar[Mapping[str, str]] = {
+        n: hashlib.sha256(c).hexdigest() for n, c in CONTENT.items()
+    }
