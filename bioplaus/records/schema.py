@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from bioplaus.learning.profile import Published
+from bioplaus.records.refusals import Refusal
 
 SCHEMA: Literal[1] = 1
 
@@ -295,5 +296,5 @@ class ResultSet:
     """What looks wrong in the records, seen together, one line each."""
     measurements: Sequence[Measurement] = ()
     reproduced: Mapping[str, str] = field(default_factory=dict)
-    """By the key of a record: how well it was reproduced, and when, as `verification.json` beside
-    the records says of exactly that file."""
+    """Key of a record -> how well it was reproduced, and when, by `verification.json`."""
+    refusals: Sequence[Refusal] = ()  # where the rule has no record of the task
