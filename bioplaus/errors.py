@@ -37,7 +37,11 @@ class ConfigError(BioplausError):
 
 
 class UnsupportedError(BioplausError):
-    """A rule that cannot train a given network; the message says why."""
+    """A rule that cannot train a given network; the message says why, and `reason` that alone."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DataError(BioplausError):

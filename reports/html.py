@@ -41,7 +41,7 @@ from .html_facts import (
 from .html_tables import Line, anchor, slug, tuning_anchor
 from .leaderboard import board_table, leaders, target, unmeasured
 from .measured_section import measured_sections
-from .overview import overview_table, papers
+from .overview import overview_table, papers, refused
 from .profiles import Profile, cards, profile
 from .runs_figures import runs_figures
 from .standing import Standings, standings, verdict
@@ -85,7 +85,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     order = [o.rule for o in found.placed]
     order += [rule for rule in of_rules if rule not in order]
     styles = {rule: i for i, rule in enumerate(order)}
-    overview = overview_table(whole.boards, whole, found, profiles)
+    overview = overview_table(whole.boards, whole, found, profiles, results.refusals)
     sections = [_section(board, i, styles) for i, board in enumerate(made)]
     axes = measured_sections(measured(results), styles)
     plausibility, sources = plausibility_table(made), rule_sources(results.records)
@@ -112,6 +112,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "axes": axes,
         "overview": overview,
         "chosen": titles if len(made) > len(titles) else [],
+        "refused": refused(results.refusals),
         "overall": [*sweep_figures(swept, styles),
                     *field_figures(whole, found, profiles, styles),
                     *(runs_figures(block, styles) if block else [])],

@@ -12,6 +12,7 @@ from bioplaus.analysis.field import Field
 from bioplaus.analysis.statistics import Difference
 from bioplaus.errors import printable
 from bioplaus.records.metric import Metric
+from bioplaus.records.refusals import Refusal
 from bioplaus.records.schema import RuleCard
 
 from .cell_measures import MISSING
@@ -21,7 +22,11 @@ from .standing import Standings, times
 
 
 def overview_table(
-    boards: Sequence[Board], whole: Field, found: Standings, profiles: Mapping[str, Profile]
+    boards: Sequence[Board],
+    whole: Field,
+    found: Standings,
+    profiles: Mapping[str, Profile],
+    refusals: Sequence[Refusal] = (),
 ) -> Table:
     """Every rule, ranked within what it can train; who has no place stands last."""
     placed = {o.rule: o for o in found.placed}
@@ -41,6 +46,7 @@ def overview_table(
         ]  # fmt: skip
         if found.cost:
             columns.append(Column("Cost", f"{found.cost_of}, times {ref}'s", out=("cost_ratio",)))
+    why = {(r.task, r.rule): printable(r.reason) for r in refusals}
     known = any(p.known for p in profiles.values())
     if known:
         columns.append(Column("Plausibility", "properties that ask nothing beyond what neurons "
@@ -61,6 +67,7 @@ def overview_table(
         note = "" if tasks == every else f"{tasks} of {every} tasks" if tasks else "no place"
         entries = [places(o.first, o.last) if o else TableCell(MISSING, out=(None, None)),
                    TableCell(rule, note=note, badge=own.badge, out=(rule, own.badge),
+                             title=_missing_from(rule, why),
                              link=f"plausibility--{rule}" if own.known else "")]  # fmt: skip
         if ref:
             entries += _against(found, rule, metric)
@@ -69,7 +76,7 @@ def overview_table(
         if known:
             entries.append(dots(own))
         entries.append(_diverged(boards, rule))
-        entries += [_on(board, rule) for board in boards]
+        entries += [_on(board, rule, why) for board in boards]
         lines.append(Line(entries, quiet=o is None, id=f"overview--{rule}"))
     return Table("overview-table", "Rules by tasks", columns, lines)
 
@@ -120,21 +127,25 @@ def _diverged(boards: Sequence[Board], rule: str) -> TableCell:
     return TableCell(f"{lost} of {every}", lost / every, out=(lost, every))
 
 
-def _on(board: Board, rule: str) -> TableCell:
+def _missing_from(rule: str, why: Mapping[tuple[str, str], str]) -> str:
+    """The tasks that a rule cannot train, with the reasons, in words."""
+    return "; ".join(f"{task}: {reason}" for (task, of), reason in why.items() if of == rule)
+
+
+def _on(board: Board, rule: str, why: Mapping[tuple[str, str], str]) -> TableCell:
     """A rule's score on a board, marked where nothing beats it and it beats something."""
     cell = board.entries.get(rule)
     if cell is None:
-        return TableCell(
-            MISSING, title="not in these records: it cannot train this, or was not run"
-        )
+        unknown = "not in these records: it cannot train this, or was not run"
+        return TableCell(MISSING, title=why.get((board.task, rule), unknown))
     if cell.estimate is None:
         return TableCell(MISSING, note="diverged" if cell.diverged else "")
     leads = any(s.leads and s.cell is cell for s in board.standings)
-    why = board.why_not_ranked(cell)
+    unranked = board.why_not_ranked(cell)
     lost = f"{len(cell.diverged)} of {len(cell.records)} diverged" if cell.diverged else ""
     value = cell.estimate.value
-    note = lost or ("not ranked" if why else "")
-    return TableCell(board.metric.shown(value), value, note, title=why,
+    note = lost or ("not ranked" if unranked else "")
+    return TableCell(board.metric.shown(value), value, note, title=unranked,
                      kind="best" if leads else "")  # fmt: skip
 
 
@@ -186,3 +197,11 @@ def _bibtex(rule: str, c: Mapping[str, str]) -> str:
         fields["eprint"] = identifier.removeprefix("arXiv:")
     lines = ",\n".join(f"  {k} = {{{re.sub(r'[{}]', '', v)}}}" for k, v in fields.items() if v)
     return f"@article{{{rule},\n{lines}\n}}"
+
+
+def refused(refusals: Sequence[Refusal]) -> list[tuple[str, str, str]]:
+    """Rule, tasks and reason; tasks that a rule refuses for one reason stand together."""
+    together: dict[tuple[str, str], list[str]] = {}
+    for task, rule, reason in sorted(refusals):
+        together.setdefault((rule, printable(reason)), []).append(task)
+    return [(rule, ", ".join(tasks), reason) for (rule, reason), tasks in sorted(together.items())]

@@ -33,7 +33,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
-from .chains import branching
+from .chains import shaken_copies
 from .output_feedback import product_alignment, random_output_feedback
 from .perturbation import weighted_layers
 
@@ -116,9 +116,8 @@ class DirectDifferenceTargetProp(LayeredRule[DirectDifferenceTargetPropConfig]):
     def supports(self, net: Network) -> str | None:
         if reason := super().supports(net):
             return reason
-        for l, layer in enumerate(net.layers, start=1):
-            if reason := branching(layer, l):
-                return f"{reason}: noise on its output would shake these too"
+        if reason := shaken_copies(net, "noise on its output would shake"):
+            return reason
         if weighted_layers(net)[-1:] != [net.depth - 1]:
             return "its last layer has no weights to learn by the loss"
         return None

@@ -46,6 +46,7 @@ from bioplaus.network.network import Network, Trace
 from bioplaus.numerics.linalg import solve
 from bioplaus.numerics.random_streams import Stream
 
+from .chains import shaken_copies
 from .output_feedback import product_alignment, products, random_output_feedback
 from .perturbation import weighted_layers
 
@@ -136,7 +137,7 @@ class DeepFeedbackControl(LearningRule[DeepFeedbackControlConfig]):
         return OptimizerSpec(name="adam", lr=1e-3)
 
     def supports(self, net: Network) -> str | None:
-        if reason := super().supports(net):
+        if reason := super().supports(net) or shaken_copies(net, "the controller would push"):
             return reason
         if net.layers[-1].multiply_adds() == 0:
             return "its last layer has no weights, and so no potential to control"

@@ -23,6 +23,7 @@ from bioplaus.network.layer import LayerTrace, Params
 from bioplaus.network.network import Network, Trace
 from bioplaus.numerics.random_streams import Stream
 
+from .chains import shaken_copies
 from .perturbation import rise, weighted_layers
 
 
@@ -107,7 +108,7 @@ class NodePerturbation(LearningRule[NodePerturbationConfig]):
         return OptimizerSpec(name="adam", lr=1e-3)
 
     def supports(self, net: Network) -> str | None:
-        if reason := super().supports(net):
+        if reason := super().supports(net) or shaken_copies(net, "noise on its units would shake"):
             return reason
         if self.config.decorrelation > 0:
             for l in weighted_layers(net):

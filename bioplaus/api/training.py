@@ -139,6 +139,7 @@ def bench(
     from bioplaus.benchmark.plan import Place, expand
     from bioplaus.benchmark.suite import read_suite
     from bioplaus.benchmark.work import Done, work
+    from bioplaus.records.refusals import add_refusals
     from bioplaus.records.rows import to_rows
     from bioplaus.records.store import Store
 
@@ -159,6 +160,7 @@ def bench(
     with _open(executor, jobs, device, timeout, address) as opened:
         place = Place(store, opened.device, storage, max_replicas)
         _drive([work(entry, place, done) for entry in benchmark.entries], opened, store)
+    add_refusals(store.folder, benchmark.refusals)
     frame = pandas.DataFrame(to_rows(done.of(store.read_all()).records))
     frame.attrs["problems"] = [f"{f.rule} on {f.task}: {f.reason}" for f in done.failures]
     frame.attrs["problems"] += done.refused

@@ -18,6 +18,7 @@ from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins.rules import rule_class
 from bioplaus.records.keys import digest
 from bioplaus.records.reading import NewerError
+from bioplaus.records.refusals import Refusal
 from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store
 from bioplaus.running.seed_records import SeedRecords
@@ -140,6 +141,8 @@ class Benchmark:
     suite: Suite
     entries: list[Entry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    """Those of the skipped that no rule's settings or machine can mend."""
     """What cannot run and why, one line each."""
     broken: dict[str, str] = field(default_factory=dict)
     """Rules and tasks whose plugins are broken, and how; each is one of `skipped` too."""
@@ -242,6 +245,7 @@ def _add_rules(
             _ = entries[0].tuning if data is not None else None
         except UnsupportedError as error:
             benchmark.skipped.append(str(error))
+            benchmark.refusals.append(Refusal(task.name, asked.rule, error.reason))
         except PluginError as error:
             benchmark.leave_out(asked.rule, error)
         else:

@@ -21,7 +21,7 @@ from bioplaus.cli.plan import show_plan
 from bioplaus.cli.report import DEFAULT_FORMAT, rendered, warn, write_out
 from bioplaus.cli.words import count
 from bioplaus.cli.workers import Workers, workers_options
-from bioplaus.errors import BioplausError, ConfigError
+from bioplaus.errors import BioplausError, ConfigError, RecordError
 from bioplaus.plugins import registry
 from bioplaus.system.shell import bioplaus
 
@@ -164,6 +164,7 @@ def _run(
     from bioplaus.benchmark.plan import Place
     from bioplaus.benchmark.work import Done, work
     from bioplaus.cli.progress import BenchDisplay
+    from bioplaus.records.refusals import add_refusals
 
     done = Done()
     try:
@@ -172,6 +173,10 @@ def _run(
             works = [work(entry, place, done) for entry in benchmark.entries]
             with store.claims, BenchDisplay(waves_left(benchmark, place)) as display:
                 drive(display.counted(works), executor, display)
+            try:
+                add_refusals(store.folder, benchmark.refusals)
+            except RecordError as error:
+                click.echo(f"Warning: {error}", err=True)
     except KeyboardInterrupt:
         click.echo(
             "Interrupted. What was finished is saved; the same command goes on from there.",

@@ -149,7 +149,7 @@ def configure(
     experiment = _experiment(task, cls.configured(chosen.rules[rule]), chosen, precision, base)
     reason = _reason(experiment.rule, task, experiment.network)
     if reason:
-        raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}")
+        raise UnsupportedError(f"{rule} cannot train on {task.name}: {reason}", reason)
     return experiment
 
 

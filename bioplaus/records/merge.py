@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bioplaus.errors import RecordError
 from bioplaus.records.reading import Item, MissingError, read_item
+from bioplaus.records.refusals import add_refusals, read_refusals
 from bioplaus.records.store import Store
 from bioplaus.system.atomic_files import create
 
@@ -34,7 +35,7 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
     target = Store(into)
     for source in sources:
         if not source.is_dir():
-            raise RecordError(f"there is no results folder {source}")
+            raise RecordError(f"there is no results folder {source}; `bioplaus run` makes one")
         if source.resolve() == into.resolve():
             raise RecordError(f"{source} is the folder to merge into; name the others only")
     target.check_writable()
@@ -49,6 +50,10 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
                 continue  # another process has removed it: a failure that was mended
             except RecordError as error:
                 merged.damaged.append(str(error))
+        try:
+            add_refusals(target.folder, read_refusals(store.folder))
+        except RecordError as error:
+            merged.damaged.append(str(error))
     return merged
 
 

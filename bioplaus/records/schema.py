@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, FailFast, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bioplaus.learning.profile import Published
+from bioplaus.records.refusals import Refusal
 from bioplaus.records.schema_parts import MANY, Name, Number, NumberOrNumbers, Numbers, Part, few
 
 SCHEMA: Literal[1] = 1
@@ -250,5 +251,5 @@ class ResultSet:
     """What looks wrong in the records, seen together, one line each."""
     measurements: Sequence[Measurement] = ()
     reproduced: Mapping[str, str] = field(default_factory=dict)
-    """By the key of a record: how well it was reproduced, and when, as `verification.json` beside
-    the records says of exactly that file."""
+    """Key of a record -> how well it was reproduced, and when, by `verification.json`."""
+    refusals: Sequence[Refusal] = ()  # where the rule has no record of the task

@@ -13,6 +13,7 @@ from bioplaus.errors import RecordError
 from bioplaus.records.doubts import doubts, sources_apart
 from bioplaus.records.index import Index, stamps_of
 from bioplaus.records.reading import Item, MissingError, NewerError, OneItem, read_item
+from bioplaus.records.refusals import read_refusals
 from bioplaus.records.schema import FailureRecord, Measurement, Record, ResultSet, Tuning
 from bioplaus.records.verification import FILE, read_verification
 from bioplaus.system.atomic_files import create, write_atomically
@@ -166,10 +167,29 @@ class Store:
         damaged = [i for i in items if isinstance(i, str)]
         open_.sort(key=lambda f: (f.task, f.rule))
         try:
+            refusals = read_refusals(self.folder)
+        except RecordError as error:
+            damaged, refusals = [*damaged, str(error)], []
+        trained = {(r.task, r.rule) for r in records}
+        refusals = [
+            r for r in refusals
+            if (r.task, r.rule) not in trained
+            and (not rules or r.rule in rules) and (not tasks or r.task in tasks)
+        ]  # fmt: skip
+        try:
             reproduced = read_verification(self.folder / FILE).reproduced_in(self.folder)
         except RecordError as error:
             damaged, reproduced = [*damaged, str(error)], {}
-        return ResultSet(shown_apart, tunings, damaged, open_, found, tuple(measured), reproduced)
+        return ResultSet(
+            shown_apart,
+            tunings,
+            damaged,
+            open_,
+            found,
+            tuple(measured),
+            reproduced,
+            tuple(refusals),
+        )
 
     def read(self, path: Path) -> Item:
         """What a file in this folder holds; RecordError where it is damaged or out of place."""
