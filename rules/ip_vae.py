@@ -120,6 +120,7 @@ class IpVae(LearningRule[IpVaeConfig]):
     name = "ip-vae"
     needs = "examples"
     quick: ClassVar[Mapping[str, object]] = {"steps": 8}
+    stackable = frozenset({"eta", "kappa", "beta"})
     Config = IpVaeConfig
     citation = Citation(
         authors="Vafaii, Galor and Yates",
