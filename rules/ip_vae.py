@@ -18,9 +18,9 @@ averaged over the T steps; under "bptt" the gradient of the mean F_t through all
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,8 @@ class IpVae(LearningRule[IpVaeConfig]):
 
     name = "ip-vae"
     needs = "examples"
+    quick: ClassVar[Mapping[str, object]] = {"steps": 8}
+    stackable = frozenset({"eta", "kappa", "beta"})
     Config = IpVaeConfig
     citation = Citation(
         authors="Vafaii, Galor and Yates",

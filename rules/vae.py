@@ -65,6 +65,7 @@ class Vae(LearningRule[VaeConfig]):
     name = "vae"
     needs = "examples"
     Config = VaeConfig
+    stackable = frozenset({"beta"})
     citation = Citation(
         authors="Kingma and Welling",
         title="Auto-encoding variational Bayes",
