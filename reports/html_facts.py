@@ -172,6 +172,9 @@ def _conditions(c: dict[str, Any]) -> str:
         parts.append(f"batches of {task['batch_size']}")
     if isinstance(c.get("epochs"), int):
         parts.append(count(c["epochs"], "epoch"))
+    pruning = task.get("pruning") if isinstance(task, dict) else None
+    if isinstance(pruning, dict) and pruning.get("kind") == "ticket":
+        parts.append("the weights that stay are a ticket found with all training examples")
     start = f"Data set {task['dataset']}" if isinstance(task, dict) and "dataset" in task else ""
     return printable(": ".join(filter(None, (start, "; ".join(parts)))))
 

@@ -1,5 +1,8 @@
 """Networks with weights left out from the start: which ones is the seed's, not the rule's.
 
+At random, or by the seed's lottery ticket: the largest weights of each layer of its dense network,
+trained first on all examples (`training/tickets.py`).
+
 The harness holds a pruned weight at zero: it sets it so before training, and its gradient to
 zero at every step, so that no rule need know. The last layer's weights and all biases stay.
 """
@@ -25,16 +28,20 @@ class Pruning(BaseModel):
     model_config = TABLE
 
     sparsity: float = Field(ge=0, lt=1, description="share of each layer's weights left out")
-    kind: Literal["random"] = Field("random", description="which: the seed's, at random")
+    kind: Literal["random", "ticket"] = Field(
+        "random",
+        description="which: the seed's, at random; or all but the largest of the seed's dense "
+        "network after 2,000 steps of backprop on all training examples",
+    )
     feedback: Literal["dense", "same"] = Field(
         "dense", description="feedback weights: all there, or left out where the weights are"
     )
 
-    def masks(self, net: Network, params: Params, seed: int) -> Params:
+    def masks(self, net: Network, params: Params, seed: int, dense: Params | None = None) -> Params:
         """Of each pruned tensor which entries stay, bool, on the CPU.
 
-        As many as the share, rounded, are left out of each layer; those of a smaller share are
-        among those of a larger one.
+        dense: the trained network that a ticket is read from. As many as the share, rounded, are
+        left out of each layer; those of a smaller share are among those of a larger one.
         """
         weighted = [
             l for l, layer in enumerate(net.layers, 1)
@@ -43,15 +50,20 @@ class Pruning(BaseModel):
         found = {}
         for l in weighted[:-1]:
             stream = Stream(seed).at("pruning", l)
-            found[f"{l}.weight"] = self._mask(params[f"{l}.weight"], stream)
-            across = params.get(f"{l}.recurrent")
-            if across is not None:
-                found[f"{l}.recurrent"] = self._mask(across, stream.at("recurrent"))
+            for name, own in ((f"{l}.weight", stream), (f"{l}.recurrent", stream.at("recurrent"))):
+                if name in params:
+                    found[name] = self._mask(params[name], own, dense[name] if dense else None)
         return found
 
-    def _mask(self, tensor: Tensor, stream: Stream) -> Tensor:
-        stays = torch.ones(tensor.numel(), dtype=torch.bool)
-        stays[stream.permutation(tensor.numel())[: round(self.sparsity * tensor.numel())]] = False
+    def _mask(self, tensor: Tensor, stream: Stream, dense: Tensor | None) -> Tensor:
+        count = tensor.numel()
+        if self.kind == "ticket":
+            assert dense is not None, "a ticket is read from a trained network"
+            order = torch.argsort(dense.flatten().abs(), stable=True)
+        else:
+            order = stream.permutation(count)
+        stays = torch.ones(count, dtype=torch.bool)
+        stays[order[: round(self.sparsity * count)]] = False
         return stays.reshape(tensor.shape)
 
     def state_masks(self, masks: Params, state: State) -> tuple[Params, Params]:

@@ -149,6 +149,7 @@ class Task(BaseModel):
         """ConfigError where goal, targets, loss and data do not go together."""
         wrong = ""
         values = self.targets == "values"
+        ticket = self.pruning is not None and self.pruning.kind == "ticket"
         if self.goal is not None and values:
             wrong = "it has a goal and `targets`; a goal makes its own targets"
         elif self.goal is None and values != (dataset.targets == "values"):
@@ -165,6 +166,8 @@ class Task(BaseModel):
         elif (self.goal or values) and self.augment is not None:
             wrong = "augment is for tasks of classes"
             wrong += "; a goal draws its own views or masks" if self.goal else ""
+        elif ticket and (self.goal or values or self.augment or self.continual):
+            wrong = "a ticket (pruning.kind) is for tasks of classes, without augment or continual"
         elif self.continual and (self.goal or values or self.augment):
             wrong = "continual is for tasks of classes, without augment"
         elif self.metric and (self.goal is None or self.goal.kind == "two-views") and not values:

@@ -15,6 +15,7 @@ from bioplaus.training.augmentation import AugmentedClasses
 from bioplaus.training.experiences import Experiences
 from bioplaus.training.kept import Stopping
 from bioplaus.training.lesson import CLASSES, Lesson, Reconstruction, TwoViews, Values
+from bioplaus.training.tickets import Dense, dense_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Budget:
     pruning: Pruning | None = None
     evaluate_every: int = 1
     stopping: Stopping | None = None
+    dense: Dense | None = None
+    """What lottery tickets are read from, where `pruning` asks for them."""
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether an epoch, from 1, is one of those after which is measured; the last one is."""
@@ -54,6 +57,7 @@ def budget(experiment: Experiment) -> Budget:
         task.pruning,
         task.evaluate_every or 1,
         Stopping(early.patience, metric_of_task(task.content())) if early else None,
+        dense_of(experiment),
     )
 
 

@@ -41,7 +41,7 @@ class Replicas:
         """
         self._net, self._seeds = net, tuple(seeds)
         self._rules = [r.rule for r in each] or [rule] * len(self._seeds)
-        self._masks = Masks(budget.pruning, net, self._seeds)
+        self._masks = Masks(budget.pruning, net, self._seeds, budget.dense)
         self.params, state = stacked_initial(
             self._rules, net, self._seeds, dtype, device, self._masks.initial
         )

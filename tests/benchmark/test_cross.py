@@ -40,7 +40,7 @@ def test_a_suite_sweeps_or_crosses() -> None:
 def test_the_lottery_has_as_many_steps_everywhere() -> None:
     suite = read_suite("lottery")
     found: list[dict[str, Any]] = [changes for _, changes in suite.variants()]
-    assert len(found) == 16
+    assert len(found) == 24
     steps = {c["epochs"] * (c["train_examples"] // c["batch_size"]) for c in found}
     assert steps == {1020}
 

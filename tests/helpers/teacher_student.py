@@ -67,6 +67,20 @@ def slope(curve: Tensor) -> float:
     return 100 * float((t * e).sum() / (t * t).sum())
 
 
+def slowest(seed: int, r: int, examples: int, eta: float) -> float:
+    """log10 of the error per 100 steps of plain gradient descent near the teacher.
+
+    100 log10 max |1 - eta lambda| over the eigenvalues of the loss's Hessian there, on the mask.
+    """
+    teacher = teachers(range(seed, seed + 1), r)[0]
+    x = Stream(seed).at("x", r).normal((examples, INPUTS))
+    active = (x @ teacher.T > 0).double() / UNITS
+    parts = [active[:, j, None] * x[:, teacher[j] != 0] for j in range(UNITS)]
+    jacobian = torch.cat(parts, 1)
+    spectrum = torch.linalg.eigvalsh(jacobian.T @ jacobian / examples)
+    return 100 * math.log10(float((1 - eta * spectrum).abs().max()))
+
+
 def success(seeds: range, r: int, examples: int, dense: bool = False) -> float:
     """The share of seeds whose error is below 1e-3 after 900 steps."""
     last = errors(seeds, r, examples, 900, UNITS, 0.8, dense)[-1]
@@ -76,11 +90,14 @@ def success(seeds: range, r: int, examples: int, dense: bool = False) -> float:
 def main() -> None:
     """`python -m tests.helpers.teacher_student`: the fitted rates, and examples needed."""
     seeds = range(10)
-    print("r   slope at beta .8   at 0   final error   N50 / (r K)   dense student's N50")
+    print(
+        "r   slope at beta .8   at 0 (sd, by the Hessian)   final error   N50 / (r K)   dense N50"
+    )
     for r in (5, 10, 20, 30, 50):
         fast = errors(range(1), r, 2000, 500, 2 * UNITS, 0.8)
-        slow = errors(range(3), r, 2000, 500, 2 * UNITS, 0.0)
-        mean = sum(slope(c) for c in slow.unbind(1)) / 3
+        slow = errors(seeds, r, 2000, 400, 2 * UNITS, 0.0)
+        found = torch.tensor([slope(c) for c in slow.unbind(1)])
+        due = sum(slowest(s, r, 2000, 2 * UNITS) for s in seeds) / len(seeds)
         need, full = math.nan, math.nan
         for n in range(max(10, r * UNITS // 2), 3 * r * UNITS, max(1, r * UNITS // 20)):
             if success(seeds, r, n) >= 0.5:
@@ -90,8 +107,9 @@ def main() -> None:
             if r < 50 and success(seeds, r, n, dense=True) >= 0.5:
                 full = n
                 break
-        print(f"{r:<3} {slope(fast[:, 0]):>8.2f} {mean:>14.2f} {float(fast[-1, 0]):>12.1e} "
-              f"{need:>10.2f} {full:>14g}")  # fmt: skip
+        print(f"{r:<3} {slope(fast[:, 0]):>8.2f} {float(found.mean()):>14.2f} "
+              f"({float(found.std()):.2f}, {due:.2f}) {float(fast[-1, 0]):>12.1e} "
+              f"{need:>10.2f} {full:>14g}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

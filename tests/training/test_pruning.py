@@ -50,7 +50,7 @@ def trained(
 
 @pytest.mark.parametrize(
     ("rule", "optimizer"),
-    [*zip(RULES, [ADAM, SGD] * 6, strict=True), ("kolen-pollack", ADAM), ("backprop", SGD)],
+    [(rule, optimizer) for rule in RULES for optimizer in (ADAM, SGD)],
 )
 def test_what_is_pruned_stays_zero_and_the_rest_learns(
     rule: str, optimizer: dict[str, object]
