@@ -62,12 +62,26 @@ def normed(tiny: Path) -> Path:
     return tiny
 
 
-def test_backprop_is_autograd_through_it(normed: Path) -> None:
+NODES = """nodes = [
+    { name = "a", units = 16, inputs = ["x"] },
+    { name = "n", type = "group_norm", groups = 4, activation = "tanh" },
+    { name = "b", units = 16 },
+    { name = "s", type = "add", inputs = ["b", "n"] },
+    { name = "m", type = "layer_norm", activation = "tanh" },
+    { name = "o", units = 10 },
+]
+"""
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_backprop_is_autograd_through_it(normed: Path, graph: bool) -> None:
     """The whole network's gradient, gains and shifts included, by the rule and by torch."""
+    if graph:
+        normed.write_text(TINY.partition("layers = [")[0] + NODES)
     experiment = configure("backprop", read_task(str(normed)), {}, "fp64")
     net, rule = experiment.network, experiment.rule
     params = net.init(Stream(0))
-    assert {"2.gain", "2.shift", "4.gain", "4.shift"} <= params.keys()
+    assert sum(name.endswith((".gain", ".shift")) for name in params) == 4
     params = {n: p + 0.1 * Stream(1).at(n).normal(tuple(p.shape)) for n, p in params.items()}
     x = Stream(2).normal((7, *net.in_shape))
     y = torch.eye(10, dtype=torch.float64)[[3, 1, 4, 1, 5, 9, 2]]
