@@ -28,6 +28,7 @@ from bioplaus.learning.update import NoiseSpec as NoiseSpec
 from bioplaus.learning.update import Resting as Resting
 from bioplaus.learning.update import State as State
 from bioplaus.learning.update import Update as Update
+from bioplaus.network.group_norm import why_only_errors
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.network.recurrent import Recurrent
@@ -85,8 +86,8 @@ class LearningRule(ABC, Generic[C]):
     uses them as it likes, `update` in arithmetic alone, not in Python's branches or in code
     that needs a float."""
     mixes_examples: ClassVar[bool] = False
-    """Whether it can train layers in which the examples of a batch depend on each other: batch
-    normalisation. So it is where errors come down by the layers' `adjoint` alone."""
+    """Whether it can train normalisations, over a batch, whose examples then depend on each other,
+    or within an example. So it is where errors come down by the layers' `adjoint` alone."""
     in_time: ClassVar[bool] = False
     """Whether it can train networks in time, of spiking units say. So it is where errors come
     down by the layers' `pull` and `adjoint` alone: it then has no step of its own to make."""
@@ -202,11 +203,8 @@ class LearningRule(ABC, Generic[C]):
         A rule with reasons of its own asks `super().supports(net)` first.
         """
         for l, layer in enumerate(net.layers, start=1):
-            if layer.mixes_examples and not self.mixes_examples:
-                return (
-                    f"layer {l} normalises over the batch, so that examples depend on each other, "
-                    "and this rule treats each by itself"
-                )
+            if not self.mixes_examples and (reason := why_only_errors(layer)):
+                return f"layer {l} {reason}"
             if layer.in_time and not self.in_time:
                 return (
                     f"layer {l} runs in time, and this rule has no form for activity that is a "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, einsum
 
@@ -125,5 +126,6 @@ class Conv1d(Layer):
         """What the kernel reads at each place, (N, C, P, k)."""
         signal = h.reshape(len(h), self.channels_below, self._length)
         padded = F.pad(signal, (self.padding, self.padding))
-        patches: Tensor = padded.unfold(-1, self.kernel, self.stride)
-        return patches
+        last = self.stride * (self.places - 1) + 1
+        shifted = [padded[..., j : j + last : self.stride] for j in range(self.kernel)]
+        return torch.stack(shifted, -1)  # no `unfold`, whose derivative vmap cannot batch

@@ -25,6 +25,7 @@ from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.layer_kind import built, dumped, or_other
 from bioplaus.network.toml_layers import (
     AvgPool2dSpec,
+    Conv1dSpec,
     Conv2dSpec,
     DenseSpec,
     FlattenSpec,
@@ -33,6 +34,7 @@ from bioplaus.network.toml_layers import (
     TruncateSpec,
     with_type,
 )
+from bioplaus.network.toml_norms import GroupNormSpec, LayerNormSpec
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 from bioplaus.system.toml_files import TABLE
 
@@ -112,8 +114,8 @@ class ActivationSpec(_Combining):
 
 
 _KINDS = (
-    "dense", "tower", "conv2d", "max_pool2d", "avg_pool2d", "flatten", "truncate",
-    "add", "multiply", "concat", "slice", "activation",
+    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "max_pool2d",
+    "avg_pool2d", "flatten", "truncate", "add", "multiply", "concat", "slice", "activation",
 )  # fmt: skip
 
 
@@ -130,6 +132,9 @@ _NodeLayer = Annotated[
         DenseSpec
         | TowerSpec
         | Conv2dSpec
+        | Conv1dSpec
+        | LayerNormSpec
+        | GroupNormSpec
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,8 @@ from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins.registry import load
 from bioplaus.tasks.task import read_task
 from bioplaus.testing.layers import check_layer
+from tests.helpers.tiny import TINY
+from tests.helpers.training import train
 
 LAYERS = [
     Conv1d((11,), 3, 5, 2, 1),
@@ -98,3 +102,22 @@ def test_the_network_of_equilibrium_propagation_on_cifar10() -> None:
     ]  # fmt: skip
     assert net.layers[-2].out_shape == (512,)
     assert load("rule", "equilibrium-propagation").configured().supports(net) is None
+
+
+def test_many_seeds_train_together_on_it(tiny: Path, tmp_path: Path) -> None:
+    """Forward, backward and the probe's gradient under vmap, without a fallback that warns."""
+    layers = """layers = [
+    { type = "conv1d", channels = 4, kernel = 5, stride = 3, padding = 1, activation = "tanh" },
+    { type = "conv1d", channels = 4, kernel = 3, stride = 2, activation = "tanh" },
+    { type = "flatten" },
+"""
+    text = TINY.replace('"digits"', '"mnist1d"').replace("937", "3500")
+    tiny.write_text(text.replace("layers = [\n", layers))
+    rules = ("backprop", "feedback-alignment", "predictive-coding", "local-losses")
+    done = train(tiny, tmp_path / "r", *rules)
+    assert not done.problems and len(done.records) == 2 * len(rules)
+    (exact, _) = (r for r in done.records if r.rule == "backprop")
+    cosines = [c for n, c in exact.curves.alignment["loss"].items() if n.startswith("cosine")]
+    assert len(cosines) == 4
+    for curve in cosines:
+        assert curve == pytest.approx([1.0, 1.0], abs=1e-5)
