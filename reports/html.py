@@ -82,8 +82,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
     found, block = standings(whole), aggregate(whole)
     of_rules = cards(made)
     profiles = {rule: profile(rule, card) for rule, card in of_rules.items()}
-    order = [o.rule for o in found.placed]
-    order += [rule for rule in of_rules if rule not in order]
+    order = list(dict.fromkeys([*(o.rule for o in found.placed), *of_rules]))
     styles = {rule: i for i, rule in enumerate(order)}
     overview = overview_table(whole.boards, whole, found, profiles, results.refusals)
     sections = [_section(board, i, styles) for i, board in enumerate(made)]
