@@ -31,9 +31,14 @@ def cost(x: Tensor, out: Tensor, sigma2: Tensor) -> Tensor:
 
 
 def image_r2(x: Tensor, out: Tensor) -> Tensor:
-    """1 - squared error / squares about the image's own mean, averaged over images, (N, M)."""
+    """1 - squared error / squares about the image's own mean, averaged over images, (N, M).
+
+    Images of one grey have none, and are left out.
+    """
     about_mean = (x - x.mean(1, keepdim=True)).square().sum(1)
-    return 1 - ((x - out).square().sum(1) / about_mean).mean()
+    varied = about_mean > 1e-12 * x.square().sum(1)
+    each = 1 - (x - out).square().sum(1) / about_mean.where(varied, 1.0)
+    return each.where(varied, 0.0).sum() / varied.sum().clamp(min=1)
 
 
 def why_not_generative(net: Network) -> str | None:

@@ -3,13 +3,14 @@
 The last layer is the generative model, out = f(W z + b); the layers below it are the encoder, the
 last of them its mean mu, and a second head V beside it the log variance v:
 
-    v = V h_{L-2} + c,   z = mu + e^{v/2} noise,
+    v = C tanh(a_v / C),   a_v = V h_{L-2} + c,   z = mu + e^{v/2} noise,
     F = sum (x - out)^2 / (2 s^2) + log s + beta sum (mu^2 + e^v - v - 1) / 2
 
 It descends F by backpropagation:
 
     d_L = f' (out - x) / s^2,   g = W^T d_L,   d_{L-1} = D_{L-1} * (g + beta mu),
-    d_v = (g * noise * e^{v/2} + beta (e^v - 1)) / 2,   e_{L-2} = W_{L-1}^T d_{L-1} + V^T d_v
+    d_v = (1 - (v / C)^2) * (g * noise * e^{v/2} + beta (e^v - 1)) / 2,
+    e_{L-2} = W_{L-1}^T d_{L-1} + V^T d_v,   C = 10
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from bioplaus.network.network import Network, Trace
 from bioplaus.numerics.random_streams import Stream
 
 from .gaussian_pixels import cost, image_r2, log_sigma_grad, variance, why_not_generative
+
+_WIDEST = 10.0
+"""C: |v| stays below it, and e^v finite."""
 
 
 class VaeConfig(RuleConfig):
@@ -129,6 +133,7 @@ class Vae(LearningRule[VaeConfig]):
         top = net.depth - 1
         g = net.layers[top].adjoint(net.at(params, top), made.decoder.residuals, decoded)
         d_v = (g * noise["code"] * (v / 2).exp() + self.config.beta * (v.exp() - 1)) / 2
+        d_v = (1 - (v / _WIDEST).square()) * d_v
         deltas = [decoded, made.encoder[-1].slope * (g + self.config.beta * mu)]
         from_head = d_v @ aux["head.weight"]
         for l in reversed(range(1, top)):
@@ -168,7 +173,8 @@ class Vae(LearningRule[VaeConfig]):
             encoder.append(net.step(params, l, h))
             h = encoder[-1].output
         head = {name: state.aux[f"head.{name}"] for name in ("weight", "bias")}
-        v, _ = _head(net).forward(head, encoder[-1].input)
+        drive, _ = _head(net).forward(head, encoder[-1].input)
+        v = _WIDEST * (drive / _WIDEST).tanh()
         z = h + (v / 2).exp() * noise
         return Pass(tuple(encoder), v, net.step(params, net.depth - 1, z))
 

@@ -156,7 +156,8 @@ class Reconstruction(Values):
 
     R2 is over the pixels that were set to 0, or all of them where there is no mask, against
     the mean image of the training split. Without a mask the mean over images of the R2 against
-    the image's own mean is measured, too, as generative models are reported.
+    the image's own mean is measured, too, as generative models are reported; images of one
+    grey have none.
     """
 
     def __init__(self, goal: Goal, shape: Sequence[int]) -> None:
@@ -196,13 +197,16 @@ class Reconstruction(Values):
         if self._mask is None:
             y = given[0].double()
             about_mean = (y - y.mean(-1, keepdim=True)).square().sum(-1)
-            found["image_r2"] = 1 - found["error"] / about_mean
+            varied = about_mean > 1e-12 * y.square().sum(-1)
+            each = 1 - found["error"] / about_mean.where(varied, 1.0)
+            found["image_r2"] = each.where(varied, 0.0)
+            found["varied"] = varied.expand(each.shape)
         return found
 
     def marks(self, sums: Mapping[str, Tensor], examples: int) -> dict[str, Tensor]:
         found = super().marks(sums, examples)
         if "image_r2" in sums:
-            found["image_r2"] = sums["image_r2"] / examples
+            found["image_r2"] = sums["image_r2"] / sums["varied"]
         return found
 
     def _removed(self, drawn: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def test_it_descends_the_evidence_bound(seed: int) -> None:
     h = torch.tanh(x @ free["1.weight"].T + free["1.bias"])
     h = torch.tanh(h @ free["2.weight"].T + free["2.bias"])
     mu = h @ free["3.weight"].T + free["3.bias"]
-    deviation = (0.5 * (h @ free["head.weight"].T + free["head.bias"])).exp()
+    v = 10 * torch.tanh((h @ free["head.weight"].T + free["head.bias"]) / 10)
+    deviation = (0.5 * v).exp()
     z = mu + deviation * noise["code"]
     code = torch.distributions.Normal(mu, deviation)
     prior = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
