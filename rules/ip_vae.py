@@ -46,6 +46,7 @@ from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
 
 from .gaussian_pixels import cost, image_r2, log_sigma_grad, variance, why_not_generative
+from .perturbation import weighted_layers
 from .poisson import Draw, curvature, kl, relaxed, whole
 
 _WIDEST = 3.45
@@ -166,7 +167,7 @@ class IpVae(LearningRule[IpVaeConfig]):
 
     def rests(self, net: Network, step: int) -> Resting:
         """All below the last layer: what is inferred is not computed by them."""
-        return Resting(frozenset(map(str, range(1, net.depth))))
+        return Resting(frozenset(str(l + 1) for l in weighted_layers(net) if l + 1 < net.depth))
 
     def noise(self, net: Network, batch_size: int) -> dict[str, NoiseSpec]:
         draws = self.config.steps * (self.config.inner + 1)

@@ -32,6 +32,8 @@ class RuleState:
         reason = LearningRule.supports(rule, net) or rule.supports(net)
         if reason is None and rule.needs == "views":
             reason = "it learns from two views of each example, and is for tasks that have them"
+        if reason is None and rule.needs == "examples":
+            reason = "it learns to make whole examples again, and is for tasks whose goal that is"
         if reason:
             raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
         on_cpu = cast(params, torch.float64, torch.device("cpu"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import bioplaus
 from bioplaus.errors import UnsupportedError
 from bioplaus.experiments.experiment import configure
 from bioplaus.learning.rule import Batch, State
@@ -15,6 +16,7 @@ from bioplaus.network.activations import Identity
 from bioplaus.network.layer import Dense, Params
 from bioplaus.network.losses import get_loss
 from bioplaus.network.network import Network
+from bioplaus.network.pooling import Flatten
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.rules.ip_vae import IpVae, Model, bounded
 from bioplaus.rules.poisson import counts, kl
@@ -187,6 +189,19 @@ def test_the_floor_of_s_holds_from_above_alone() -> None:
         shown = Batch(scale * batch.x, batch.y)
         grad = rule.update(NET, own, State(aux, {}), shown, drawn).aux_grads["log_sigma"]
         assert torch.equal(grad.sign(), torch.full((9,), sign).double())
+
+
+def test_layers_without_weights_do_not_rest() -> None:
+    layers = (Flatten((1, 3, 3)), Dense(9, 6), Dense(6, 9, Identity(), bias=False))
+    net = Network(layers, get_loss("mse"), 9)
+    assert IpVae.configured().rests(net, 0).params == {"2"}
+
+
+@pytest.mark.parametrize("rule", ["ip-vae", "vae"])
+def test_a_model_of_ones_own_has_no_goal(rule: str) -> None:
+    model = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)))
+    with pytest.raises(UnsupportedError, match="whole examples"):
+        bioplaus.Learner(model, rule)
 
 
 def test_who_it_trains() -> None:
