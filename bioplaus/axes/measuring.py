@@ -61,6 +61,8 @@ class Measuring:
     watch: Watch = lambda what, done: None
     force: bool = False
     """Measure again what was measured."""
+    keeps: bool = True
+    """Write measurements into the folder; else they are only given."""
 
     def __post_init__(self) -> None:
         self._records = [as_stored(record) for record in self.found.records]
@@ -68,9 +70,15 @@ class Measuring:
         self._what, self._done = "", 0.0
         self._cells: dict[str, tuple[Experiment, Splits]] = {}
 
+    @property
+    def done(self) -> float:
+        """How many seeds, those of earlier calls of `run` included."""
+        return self._done
+
     def run(self, records: Sequence[Record]) -> Measured:
         """Measure these; what cannot be measured is a problem and stops no other."""
-        self.store.check_writable()
+        if self.keeps:
+            self.store.check_writable()
         result = Measured()
         cells: dict[str, list[Record]] = defaultdict(list)
         for record in map(as_stored, records):
@@ -115,7 +123,7 @@ class Measuring:
         origin["weights"] = "saved" if saved else "trained again"
         item = measurement(self.axis, record, weights, readings, origin)
         item = item.model_copy(update={"seconds": time.perf_counter() - start})
-        return self.store.publish(item, replace=self.force)
+        return self.store.publish(item, replace=self.force) if self.keeps else item
 
     def _unsupported(self, experiment: Experiment) -> str | None:
         with blaming(f"the axis {self.axis.name!r} failed in `supports`", self.axis):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus.cli.check import add_files, plugin_option
-from bioplaus.cli.options import device_option, results_option, set_option
+from bioplaus.cli.options import device_option, jobs_option, results_option, set_option
 from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError, PluginError, RecordError
 from bioplaus.plugins import registry
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 """Of what was not measured, how much is named."""
+_FEW = 20
+"""Records that one process measures before another would have started."""
 
 
 @click.command(short_help="Measure trained networks: robustness and the like.")
@@ -27,6 +29,7 @@ _NAMED = 3
 @click.option("--task", "tasks", multiple=True, help="Only this task; repeatable.")
 @set_option("A setting of the axis, k=[1,2,4,8] say; `bioplaus show AXIS` names them; repeatable.")
 @plugin_option
+@jobs_option
 @device_option
 @click.option("--force", is_flag=True, help="Measure again what is measured already.")
 def measure(
@@ -36,6 +39,7 @@ def measure(
     tasks: tuple[str, ...],
     assignments: tuple[str, ...],
     plugins: tuple[str, ...],
+    jobs: int,
     device: str,
     force: bool,
 ) -> None:
@@ -44,7 +48,8 @@ def measure(
     Weights come from where `bioplaus run --save-weights` kept them; where there are none, the
     record is trained again, which gives the same network. Each seed's numbers are a file
     beside its record: the record stays as it is, and the page of `bioplaus report --format
-    html` has a section for each axis.
+    html` has a section for each axis. Few records are measured one after the other, more of
+    them by a process for each core; `--jobs 1` keeps to one.
 
     \b
     bioplaus measure robustness --results results
@@ -60,6 +65,9 @@ def measure(
         from bioplaus.analysis.measured import measured
         from bioplaus.axes.by_name import configured
         from bioplaus.axes.measuring import Measuring
+        from bioplaus.benchmark.executor import Setup
+        from bioplaus.benchmark.executors.local import LocalExecutor
+        from bioplaus.benchmark.measuring import measure_by_workers
         from bioplaus.cli.measuring_display import MeasuringDisplay
         from bioplaus.cli.report import warn
         from bioplaus.experiments.settings import parse_assignments
@@ -83,7 +91,11 @@ def measure(
             + "; `bioplaus run --rule gaitprop --save-weights` makes some"
         )  # fmt: skip
     with MeasuringDisplay(axis, len(wanted)) as display:
-        done = Measuring(chosen, store, found, where, display.update, force).run(wanted)
+        if jobs == 1 or (jobs == 0 and (len(wanted) < _FEW or where.type != "cpu")):
+            done = Measuring(chosen, store, found, where, display.update, force).run(wanted)
+        else:
+            with LocalExecutor.open(Setup(jobs, str(where))) as executor:
+                done = measure_by_workers(executor, chosen, store, wanted, display.update, force)
     for group in measured(ResultSet(wanted, found.tunings, measurements=done.measurements)):
         click.echo(text_of(group))
     if done.reused:
