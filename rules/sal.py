@@ -23,7 +23,10 @@ from .spiking_copy import SpikingCopies
 
 
 class SalConfig(FixedFeedbackConfig):
-    """Defaults are those of the authors' code, whose five phases before an epoch are spread."""
+    """Defaults are those of the authors' code, whose five phases before an epoch are spread.
+
+    Feedback starts as that of feedback alignment does here, and in that code about half as large.
+    """
 
     refresh_every: int = Field(78, ge=1, description="steps from one spiking phase to the next")
     phase_rate: float = Field(0.04, gt=0, description="eta, learning rate of a phase")
