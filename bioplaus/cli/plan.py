@@ -32,8 +32,16 @@ def show_plan(
 
     lefts = left(benchmark, place)
     records = place.store.read_all().records if place.store.folder.is_dir() else []
+    elsewhere, sources = _is_elsewhere(asked.device), list[str]()
+    if elsewhere:
+        records = [r for r in records if r.provenance.get("device_type") == "cuda"]
     known = speeds(records)
-    if nodes is None or gpus_per_node is None:
+    if elsewhere:
+        from bioplaus.benchmark.shipped_speeds import shipped_speeds
+
+        there, sources = shipped_speeds([item for item in lefts if not item.refused])
+        known = {**there, **known}
+    elif nodes is None or gpus_per_node is None:
         known = {**known, **_timed(lefts, known, place, asked)}
     for item in lefts:
         if item.refused:
@@ -55,13 +63,23 @@ def show_plan(
     if nodes is not None:
         _show_simulation(lefts, records, known, place, nodes, asked.jobs, gpus_per_node)
         return
-    slots, _ = room_here(asked.executor, Setup(asked.jobs))
+    slots = (asked.jobs or 1) if elsewhere else room_here(asked.executor, Setup(asked.jobs))[0]
     time, unknown = total(lefts, known, slots)
     click.echo(
         f"{len(lefts)} of {len(benchmark.entries)} cells to run on {count(slots, 'worker')}: "
         + (f"about {in_words(time)}" if time else "no speed seen yet")
         + (f", and {count(unknown, 'cell')} of unknown time" if unknown and time else "")
     )
+    if elsewhere:
+        told = f"from the shipped table: {'; '.join(sources)}" if sources else "none in the table"
+        click.echo(f"torch sees no CUDA device here; speeds {told}")
+
+
+def _is_elsewhere(device: str) -> bool:
+    """Whether the plan is for a GPU and this machine has none: nothing of it can be timed here."""
+    import torch
+
+    return device.partition(":")[0] == "cuda" and not torch.cuda.is_available()
 
 
 def _timed(lefts: Sequence[Left], known: Speeds, place: Place, asked: Workers) -> Speeds:

@@ -9,7 +9,7 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import vmap
 
 from bioplaus.errors import PluginError
 from bioplaus.learning.answers import state_of
@@ -265,11 +265,15 @@ def _check_tensors(rule: Rule, field: str, given: object) -> None:
 def batched_loss_grad(net: Network) -> Callable[[Params, Batch], Params]:
     """The true gradient of the loss, by autograd, over stacked parameters; a shared batch."""
 
-    def one(params: Params, batch: Batch) -> Params:
-        gradient: Params = grad(lambda p: net.mean_loss(p, batch.x, batch.y))(params)
-        return gradient
+    def loss(params: Params, batch: Batch) -> Tensor:
+        return net.mean_loss(params, batch.x, batch.y)
 
-    return vmap(one, in_dims=(0, None))
+    losses = vmap(loss, in_dims=(0, None))
+
+    def gradients(params: Params, batch: Batch) -> Params:
+        return _gradients(lambda p: losses(p, batch), params)
+
+    return gradients
 
 
 def batched_objective_grad(rule: Rule, net: Network) -> Callable[..., Params]:
@@ -279,22 +283,33 @@ def batched_objective_grad(rule: Rule, net: Network) -> Callable[..., Params]:
     depends on them.
     """
 
-    def one(params: Params, batch: Batch, state: State, noise: Params) -> Params:
-        def objective(p: Params) -> Tensor:
-            value = rule.objective_at(net, p, state, batch, noise)
-            if value is None:
-                raise TypeError(f"{rule.name} has no objective")
-            return value
+    def objective(params: Params, batch: Batch, state: State, noise: Params) -> Tensor:
+        value = rule.objective_at(net, params, state, batch, noise)
+        if value is None:
+            raise TypeError(f"{rule.name} has no objective")
+        return value
 
-        gradient: Params = grad(objective)(params)
-        return gradient
-
-    together = vmap(one, in_dims=(0, None, 0, 0))
+    objectives = vmap(objective, in_dims=(0, None, 0, 0))
 
     def gradients(
         params: Params, batch: Batch, state: State | None = None, noise: Params | None = None
     ) -> Params:
-        found: Params = together(params, batch, state or State({}, {}), noise or {})
-        return found
+        held = state or State({}, {}), noise or {}
+        return _gradients(lambda p: objectives(p, batch, *held), params)
 
     return gradients
+
+
+def _gradients(values: Callable[[Params], Tensor], params: Params) -> Params:
+    """Each replica's gradient of its own value, of those (R,), by its own part of `params`.
+
+    Of their sum, since no value hangs on another replica's part; `torch.func.grad` under vmap is
+    the same and loads torch's compiler, which takes seconds.
+    """
+    with torch.enable_grad():
+        own = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+        total = values(own).sum()
+        found = torch.autograd.grad(
+            total, list(own.values()), allow_unused=True, materialize_grads=True
+        )
+    return dict(zip(own, found, strict=True))

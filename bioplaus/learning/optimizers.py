@@ -32,6 +32,11 @@ _MOST_LAYERS = 10_000
 _DIVIDES = {"adam", "adamw", "rmsprop"}
 
 
+def _unfilled(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The class without parameters to step: torch's way to add them loads its compiler, 2 s."""
+    return type(cls.__name__, (cls,), {"add_param_group": lambda self, group: None})
+
+
 class OptimizerSpec(BaseModel):
     """One of torch's elementwise optimizers; settings left out are torch's defaults.
 
@@ -93,7 +98,7 @@ class OptimizerSpec(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """All of torch's settings, by its names, with its defaults where nothing is set."""
-        return _CLASSES[self.name]([torch.zeros(0)], **self.settings()).defaults
+        return _unfilled(_CLASSES[self.name])([torch.zeros(0)], **self.settings()).defaults
 
     def updated(self, changes: Mapping[str, object]) -> OptimizerSpec:
         """These settings with some changed; another `name` keeps only the learning rates.

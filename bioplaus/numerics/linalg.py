@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bioplaus.numerics.operators import operator
+
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     """X with matrix @ X = rhs, for one network or, under vmap, for each replica.
@@ -23,7 +25,7 @@ def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     return result
 
 
-@torch.library.custom_op("bioplaus::solve", mutates_args=())
+@operator("bioplaus::solve")
 def _solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     """Batched over any leading dimensions."""
     if matrix.device.type != "cpu" or matrix.dim() == 2:
@@ -57,7 +59,7 @@ def diagonal(matrix: Tensor) -> Tensor:
     return result
 
 
-@torch.library.custom_op("bioplaus::diagonal", mutates_args=())
+@operator("bioplaus::diagonal")
 def _diagonal(matrix: Tensor) -> Tensor:
     return torch.diagonal(matrix, 0, -2, -1).clone(memory_format=torch.contiguous_format)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bioplaus.numerics.linalg import solve_rows, solve_stacked, stacked
+from bioplaus.numerics.operators import operator
 
 REFINEMENTS = 3
 """The fewest, and enough while ||I - D^-1 W^T W|| is below a tenth."""
@@ -118,7 +119,7 @@ def product_in_full(a: Tensor, b: Tensor) -> Tensor:
     return result
 
 
-@torch.library.custom_op("bioplaus::product_in_full", mutates_args=())
+@operator("bioplaus::product_in_full")
 def _product_in_full(a: Tensor, b: Tensor) -> Tensor:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -143,7 +144,7 @@ def _product_vmap(
 _product_in_full.register_vmap(_product_vmap)
 
 
-@torch.library.custom_op("bioplaus::resolve_lost", mutates_args=())
+@operator("bioplaus::resolve_lost")
 def _resolve_lost(matrix: Tensor, rows: Tensor, y: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """y and its error, solved anew by LU where that error is too large; the CPU may look."""
     y, error = y.clone(), error.clone()

@@ -41,6 +41,11 @@ def record(function: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor])
 class Recorder(TorchDispatchMode):
     """A graph that grows by every operation that torch dispatches meanwhile."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch's compiler has nothing to pass over here, and is not loaded for it."""
+        return False
+
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
