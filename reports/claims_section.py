@@ -61,5 +61,5 @@ def _entries(finding: Finding) -> list[TableCell]:
 def _summary(found: Sequence[Finding], without: Sequence[str]) -> str:
     counts = Counter[str](f.status for f in found)
     words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
-    none = f" No published number was found for {', '.join(without)}." if without else ""
+    none = f" No number was read at its source yet for {', '.join(without)}." if without else ""
     return f"Of {len(found)} claims about these rules {words}.{none}"

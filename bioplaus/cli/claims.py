@@ -56,7 +56,7 @@ def _json(found: Sequence[Finding], without: Sequence[str]) -> str:
 def _summary(found: Sequence[Finding], without: Sequence[str]) -> str:
     counts = Counter(f.status for f in found)
     text = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    none = f" No published number was found for {', '.join(without)}." if without else ""
+    none = f" No number was read at its source yet for {', '.join(without)}." if without else ""
     return f"{len(found)} claims: {text}.{none}" if found else none.strip()
 
 

@@ -175,7 +175,11 @@ def _misplaced(x: Shape, shape: Shape) -> str:
 def batch_of(x: object, y: object, own: OwnNetwork) -> Batch:
     """A batch as the network reads it."""
     fitting = fitted(examples(x), own)
-    return Batch(fitting, targets(y, fitting, own.outputs))
+    batch = Batch(fitting, targets(y, fitting, own.outputs))
+    for name, values in zip(("x", "y"), batch, strict=True):
+        if not values.isfinite().all():  # one such step, and no weight is a number any more
+            raise ModelError(f"{name} holds nan or infinity: leave those examples out")
+    return batch
 
 
 def targets(y: object, x: Tensor, outputs: int) -> Tensor:

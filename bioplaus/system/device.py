@@ -35,7 +35,10 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise ConfigError(f"there is no device {name!r}: torch sees {count} CUDA devices here")
+            raise ConfigError(
+                f"there is no device {name!r}: torch sees {count} CUDA devices here; take "
+                "cpu, or auto"
+            )
     return device
 
 

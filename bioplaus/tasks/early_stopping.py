@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
 
 from bioplaus.errors import ConfigError
 from bioplaus.system.toml_files import TABLE
 from bioplaus.tasks.continual import Continual
 from bioplaus.tasks.goal import Goal
+
+Epochs = Annotated[int, AfterValidator(lambda epochs: None if epochs == 1 else epochs)]
+"""Between two evaluations; 1 is the default, and in a record's key the same as that."""
 
 
 class EarlyStopping(BaseModel):

@@ -33,7 +33,7 @@ from bioplaus.tasks.changes import instead, with_part
 from bioplaus.tasks.continual import Continual
 from bioplaus.tasks.dataset import Dataset, Split
 from bioplaus.tasks.door import check_alike, load_dataset, load_split
-from bioplaus.tasks.early_stopping import EarlyStopping
+from bioplaus.tasks.early_stopping import EarlyStopping, Epochs
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
 from bioplaus.tasks.pruning import Pruning
@@ -72,8 +72,8 @@ class Task(BaseModel):
     goal: Goal | None = Field(None, description="what to learn without labels")
     pruning: Pruning | None = Field(None, description="weights left out from the start")
     continual: Continual | None = Field(None, description="experiences that are learned in turn")
-    evaluate_every: int | None = Field(
-        None, gt=1, description="epochs between two evaluations; default 1; the last has one"
+    evaluate_every: Epochs | None = Field(
+        None, ge=1, description="epochs between two evaluations; default 1; the last has one"
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="keep the best network by validation, and stop; default the last one"

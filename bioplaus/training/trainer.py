@@ -138,11 +138,12 @@ class Trainer:
         for index in self.batches(epoch)[self._step - last :]:
             self._sums = self.stepper.step(index, self._step, self._sums)
             self._step += 1
-            if self._step == last or time.perf_counter() - told > _REPORT_EVERY_SECONDS:
+            if self._step == last:
+                break
+            if time.perf_counter() - told > _REPORT_EVERY_SECONDS:
                 report(self._progress(self._step, epoch))
                 told = time.perf_counter()
-            if self._step < last:
-                self._checkpoint(checkpoints, interruption)
+            self._checkpoint(checkpoints, interruption)
         assert self._sums is not None  # an epoch has a step: Task.load_data sees to it
         self._synchronize()
         self._stepping_seconds += self._passed()
@@ -150,6 +151,7 @@ class Trainer:
             self._step, self._sums = last - self.steps_per_epoch, None
             return
         self._record(epoch, self._sums)
+        report(self._progress(self._step, epoch))
         self._synchronize()
         self._measuring_seconds += self._passed()
         self._adapt(epoch)
