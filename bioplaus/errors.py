@@ -7,6 +7,7 @@ without a traceback. Anything else that escapes is a bug and keeps its traceback
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -121,7 +122,6 @@ _DUE = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is due"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number is due"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is due, without quotes"),
-    **dict.fromkeys(("tuple_type", "list_type"), "a list is due, as in [1, 2]"),
     "string_type": "a text is due, in quotes",
     "dict_type": "a table is due",
     "missing": "it is missing",
@@ -141,11 +141,37 @@ def _in_words(item: ErrorDetails, model: type[BaseModel] | None) -> str:
     if kind in ("model_type", "model_attributes_type"):
         fields = _fields_at(model, item["loc"]) if model is not None else []
         return "a table is due" + (f", of {', '.join(fields)}" if fields else "")
-    if kind == "literal_error" and item["ctx"]["expected"] == "True":
-        return "it should be true, or left out"
+    if kind == "literal_error":
+        return _choices(item["ctx"]["expected"], _may_be_left_out(model, item["loc"]))
+    if kind in ("tuple_type", "list_type"):
+        given = item["input"]
+        one = isinstance(given, str | int | float) and not isinstance(given, bool)
+        return f"a list is due, as in [{shown(json.dumps(given), 60) if one else '...'}]"
+    if kind == "too_short":
+        return _items("at least", item["ctx"]["min_length"])
+    if kind == "too_long":
+        return _items("at most", item["ctx"]["max_length"])
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"].startswith("^[a-z0-9]"):
         return "small letters, digits, hyphens, dots and underscores are due, as in my-name"
     return _DUE.get(kind) or message.replace("Input should be", "it should be")
+
+
+def _items(bound: str, number: int) -> str:
+    return f"{bound} {number} {'item is' if number == 1 else 'items are'} due"
+
+
+def _choices(expected: str, optional: bool) -> str:
+    if expected == "True":
+        return "it should be true, or left out"
+    return f"it should be {expected}{', or left out' if optional else ''}"
+
+
+def _may_be_left_out(model: type[BaseModel] | None, path: Sequence[int | str]) -> bool:
+    """Whether the field at a path is nothing by default."""
+    if model is None or len(path) != 1 or path[0] not in model.model_fields:
+        return False
+    field = model.model_fields[str(path[0])]
+    return not field.is_required() and field.default is None
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

@@ -173,6 +173,26 @@ ARGUMENTS: dict[str, Usage] = {
         "learner is of another model: give learner.model"),
 }  # fmt: skip
 
+FIELDS: dict[str, Usage] = {
+    "a rate in quotes": (
+        lambda: bioplaus.OptimizerSpec(lr="0.1"), "^OptimizerSpec: lr: a number is due"),  # type: ignore[arg-type]
+    "a rate below 0": (lambda: bioplaus.OptimizerSpec(lr=-1), "lr: it should be greater than 0"),
+    "a rate without its name": (
+        lambda: bioplaus.OptimizerSpec(0.1), r"given by name, as in OptimizerSpec\(name=\.\.\.\)"),  # type: ignore[misc]
+    "another name of a field": (
+        lambda: bioplaus.OptimizerSpec(rate=0.1), "rate: there is no such field; there are: alpha"),  # type: ignore[call-arg]
+    "a changed field": (
+        lambda: setattr(bioplaus.OptimizerSpec(), "lr", 1), "lr cannot be changed: make another"),
+    "half a citation": (lambda: bioplaus.Citation(authors="A"), "^Citation: title: it is missing"),  # type: ignore[call-arg]
+    "half a profile": (
+        lambda: bioplaus.Plausibility(weight_transport="exact"), "should be 'none', 'sign', 'tra"),  # type: ignore
+    "an option out of range": (
+        lambda: type(bioplaus.get_rule("gaitprop").config)(ortho=-1), "^GaitPropConfig: ortho: it"),  # type: ignore[call-arg]
+    "a range of nothing": (lambda: bioplaus.Around(0), "decades is a number above 0, not 0"),
+    "a range in words": (lambda: bioplaus.Around("wide"), "decades is a number above 0, not 'wi"),  # type: ignore[arg-type]
+    "a rule's number": (lambda: bioplaus.get_rule(3), "by its name, such as 'gaitprop', not 3"),  # type: ignore[arg-type]
+}  # fmt: skip
+
 RUNS: dict[str, Usage] = {
     "seeds as text": (lambda: run(seeds="5"), "seeds are a number or a list.*not '5'"),
     "seeds as floats": (lambda: run(seeds=[0.0, 1.0]), r"but 0\.0 is among them"),
@@ -182,6 +202,7 @@ RUNS: dict[str, Usage] = {
     "a negative seed": (lambda: run(seeds=[-1]), "but -1 is among them"),
     "rule as a number": (lambda: run(3), "a rule's class or a rule, not 3"),
     "a taken name": (lambda: run(Clash), "'backprop', which is the name of one from"),
+    "a plugin's number": (lambda: run(plugin=3), "plugin is a path, not 3"),
     "no rule": (lambda: run([]), "name at least one rule"),
     "task as a number": (lambda: run(task=3), r"task is a name or a path of FILE\.toml, not 3"),
     "task misspelt": (lambda: run(task="digits-mpl"), "did you mean digits-mlp"),
@@ -202,7 +223,7 @@ RUNS: dict[str, Usage] = {
 }  # fmt: skip
 
 USAGES = {f"{part}: {name}": usage for part, usages in (
-    ("inputs", INPUTS), ("arguments", ARGUMENTS), ("runs", RUNS)
+    ("inputs", INPUTS), ("arguments", ARGUMENTS), ("fields", FIELDS), ("runs", RUNS)
 ) for name, usage in usages.items()}  # fmt: skip
 
 

@@ -44,7 +44,8 @@ def chosen_rules(
         raise ConfigError(
             f"settings are a dict such as {{'optimizer.lr': 0.001}}, not {_said(settings)}"
         )
-    files = [] if plugin is None else [plugin] if _is_path(plugin) else list(plugin)  # type: ignore[arg-type]
+    one_file = _is_path(plugin) or not isinstance(plugin, Iterable)
+    files = [] if plugin is None else [plugin] if one_file else list(plugin)  # type: ignore[arg-type]
     found = [name for file in files for name in add_rules(str(chosen_path(file, "plugin")))]
     if rules is None:
         if not found:

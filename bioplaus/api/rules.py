@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bioplaus.errors import ConfigError
 from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
@@ -24,4 +25,6 @@ def get_rule(name: str, **config: Any) -> Rule:
     """
     from bioplaus.plugins.rules import rule_class
 
+    if not isinstance(name, str):
+        raise ConfigError(f"a rule is called by its name, such as 'gaitprop', not {name!r:.60}")
     return rule_class(name).configured(config)

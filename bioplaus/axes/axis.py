@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.learning.batching import unstack
+from bioplaus.learning.fields import Fields
 from bioplaus.learning.prediction import PredictionNoise, positions, predicted
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
@@ -25,7 +26,7 @@ _ELEMENTS = 2**22
 """Activities of the widest layer held at once where an answer is asked for."""
 
 
-class AxisConfig(BaseModel):
+class AxisConfig(Fields):
     """Base of an axis's settings: typed, described, validated, frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -26,6 +28,8 @@ from bioplaus.tasks.task import Task
 
 ALL = "all"
 MAX_SEEDS = 10_000
+MOST_TASKS = 10_000
+"""Tasks, each with every combination of what is crossed."""
 
 
 def _is_table(annotation: object) -> bool:
@@ -96,7 +100,14 @@ def _seeds(value: object) -> object:
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"between 1 and {MAX_SEEDS:,} seeds")
         return list(range(value))
-    return list(value) if isinstance(value, tuple | range) else value
+    if isinstance(value, str):
+        raise ValueError("how many seeds is due, as in 5, or a list of them, as in [0, 1, 2]")
+    listed = list(value) if isinstance(value, tuple | range) else value
+    numbers = [s for s in listed if isinstance(s, int)] if isinstance(listed, list) else []
+    if len(set(numbers)) < len(numbers):
+        (seed, _), *_ = Counter(numbers).most_common()
+        raise ValueError(f"the seed {seed} stands there twice: leave one out")
+    return listed
 
 
 def _set(field: str, value: object) -> dict[str, object]:
@@ -152,7 +163,7 @@ class Suite(_Data):
     quick: bool = Field(False, description="each rule's own `quick` overrides apply")
     tuning: TuningSpec | None = None
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {}, max_length=1, description="one field of the tasks, and the values that it takes"
+        {}, description="one field of the tasks, and the values that it takes"
     )
 
     cross: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
@@ -173,6 +184,13 @@ class Suite(_Data):
     def _one_of_both(self) -> Suite:
         if self.sweep and self.cross:
             raise ValueError("a suite has a [sweep] or a [cross], which may sweep one field too")
+        if len(self.sweep) > 1:
+            raise ValueError(f"a [sweep] has one field, not {len(self.sweep)}: write [cross]")
+        runs = len(self.tasks) * prod(len(values) for values in self.cross.values())
+        if runs > MOST_TASKS:
+            raise ValueError(
+                f"tasks times crossed values are {runs:,}, and {MOST_TASKS:,} at most: cross fewer"
+            )
         for field, values in (self.cross or self.sweep).items():
             _check_apart(field, values)
         _check_set_once(self.cross)
@@ -219,8 +237,11 @@ def read_suite(name_or_file: str) -> Suite:
 
 def parse_suite(text: str, where: str) -> Suite:
     """A suite from the text of its file; ConfigError naming what is wrong and where."""
+    table = parse_toml(text, where)
+    if {"dataset", "network"} & table.keys():
+        raise ConfigError(f"{where} is a task, not a suite: `bioplaus run --task` trains on it")
     try:
-        suite = Suite.model_validate(parse_toml(text, where))
+        suite = Suite.model_validate(table)
     except ValidationError as error:
         raise ConfigError(f"suite {where}: {validation_message(error, Suite)}") from None
     for entry in suite.rules:

@@ -90,12 +90,12 @@ def parse_seeds(text: str) -> list[int]:
         if first is None or last is None:
             raise ValueError(f"seeds go from 0 to {LARGEST_SEED:,}")
         if last < first:
-            raise ValueError(f"{part.strip()} runs backwards")
+            raise ValueError(f"{part.strip()} runs backwards: write {last}-{first}")
         if last - first >= MAX_SEEDS:
-            raise ValueError(f"more than {MAX_SEEDS:,} seeds")
+            raise ValueError(f"more than {MAX_SEEDS:,} seeds, which are the most")
         seeds |= set(range(first, last + 1))
         if len(seeds) > MAX_SEEDS:
-            raise ValueError(f"more than {MAX_SEEDS:,} seeds")
+            raise ValueError(f"more than {MAX_SEEDS:,} seeds, which are the most")
     return sorted(seeds)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from bioplaus import tasks
 from bioplaus.errors import BioplausError, ConfigError, PluginError, UnsupportedError, shown
 from bioplaus.experiments.settings import Settings, sort_settings
+from bioplaus.experiments.size import check_size
 from bioplaus.learning.batching import Rule
 from bioplaus.learning.layer_rates import check_rates
 from bioplaus.learning.optimizers import OptimizerSpec
@@ -221,6 +222,7 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
     """Task default < the rule's recommendation < what was set."""
     check_profile(rule)
     network = task.build_network()
+    check_size(network, task.name)
     with blaming(f"the rule {rule.name!r} failed in naming its optimizers", rule):
         named, own = rule.optimizer_on(network), rule.aux_optimizer
     _check_optimizer(rule, "optimizer", named is None or isinstance(named, OptimizerSpec))

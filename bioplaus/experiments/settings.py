@@ -35,7 +35,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, object]:
         if not (equals and name):
             raise ConfigError(f"cannot read the setting {item!r}; write option=value")
         if name in settings:
-            raise ConfigError(f"{name} is set twice")
+            raise ConfigError(f"{name} is set twice: give it once")
         settings[name] = _value(text.strip())
     return settings
 
@@ -104,6 +104,8 @@ def meant(option: str) -> str:
     option = name if name.endswith("s") or f"{name}s" not in _OPTIONS else f"{name}s"
     if option in _OPTIONS:
         return f"; it is an option of the command: --{option}"
+    if option.startswith("task."):
+        return f"; leave out task.: {option[5:]}"
     if name in OptimizerSpec.model_fields and name != "name":
         return f"; the optimizer's is set with --set optimizer.{name}=..."
     if name in Task.model_fields:

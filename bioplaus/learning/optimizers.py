@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
-    BaseModel,
     Field,
     ValidationError,
     field_validator,
@@ -17,6 +16,7 @@ from pydantic import (
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
+from bioplaus.learning.fields import Fields
 from bioplaus.system.toml_files import TABLE
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
@@ -29,6 +29,7 @@ _CLASSES: dict[str, type[torch.optim.Optimizer]] = {
 }
 _FUSED = {"adam", "adamw", "sgd"}
 _MOST_LAYERS = 10_000
+_Factor = Annotated[float, Field(ge=0, lt=1)]
 _DIVIDES = {"adam", "adamw", "rmsprop"}
 
 
@@ -37,7 +38,7 @@ def _unfilled(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     return type(cls.__name__, (cls,), {"add_param_group": lambda self, group: None})
 
 
-class OptimizerSpec(BaseModel):
+class OptimizerSpec(Fields):
     """One of torch's elementwise optimizers; settings left out are torch's defaults.
 
     Elementwise, so that it treats stacked replicas independently.
@@ -47,7 +48,7 @@ class OptimizerSpec(BaseModel):
 
     name: OptimizerName = Field("adam", description="adam, adamw, sgd or rmsprop")
     lr: float = Field(1e-3, gt=0, description="learning rate")
-    betas: tuple[float, float] | None = Field(
+    betas: tuple[_Factor, _Factor] | None = Field(
         None, strict=False, description="Adam's averaging factors"
     )
     eps: float | None = Field(None, gt=0, description="stabiliser outside the root")
@@ -74,7 +75,10 @@ class OptimizerSpec(BaseModel):
         accepted = inspect.signature(_CLASSES[self.name]).parameters
         wrong = sorted(set(self.settings()) - set(accepted))
         if wrong:
-            raise ValueError(f"{self.name} has no setting {', '.join(wrong)}")
+            known = [n for n in type(self).model_fields if n in (*accepted, "layer_rates")]
+            raise ValueError(
+                f"{self.name} has no setting {', '.join(wrong)}; it has {', '.join(known)}"
+            )
         return self
 
     @property

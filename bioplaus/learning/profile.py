@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from bioplaus.learning.fields import Fields
 
 
-class Citation(BaseModel):
+class Citation(Fields):
     """The publication a rule comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +27,7 @@ class Citation(BaseModel):
         return f"{self.authors} ({self.year}). {self.title}." + (f" {where}." if where else "")
 
 
-class Published(BaseModel):
+class Published(Fields):
     """One number from the literature, for a board to put beside a measured one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -36,7 +38,7 @@ class Published(BaseModel):
     source: str = Field(description="publication or code, and where in it")
 
 
-class Plausibility(BaseModel):
+class Plausibility(Fields):
     """What learning needs besides the forward pass, under one configuration of a rule."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

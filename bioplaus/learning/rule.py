@@ -16,10 +16,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
 from bioplaus.errors import ConfigError, PluginError, UnknownNameError, validation_message
+from bioplaus.learning.fields import Fields
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility, Published
 from bioplaus.learning.search_space import LEARNING_RATE, SearchSpace
@@ -48,7 +49,7 @@ AuxOptimizer = OptimizerSpec | Literal["same"] | None
 Need = Literal["error", "targets", "classes", "views", "examples"]
 
 
-class RuleConfig(BaseModel):
+class RuleConfig(Fields):
     """Base of a rule's options: typed, described, validated, frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,7 +59,7 @@ class RuleConfig(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         reserved = RESERVED_OPTIONS & cls.model_fields.keys()
         if reserved:
-            raise TypeError(f"{cls.__name__}: reserved option names {sorted(reserved)}")
+            raise TypeError(f"{cls.__name__}: rename {sorted(reserved)}, which mean something else")
 
 
 C = TypeVar("C", bound=RuleConfig)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+from bioplaus.errors import ConfigError
+
 
 class Dimension(ABC):
     """What values one setting may take."""
@@ -94,6 +96,12 @@ class Around:
 
     decades: float
     most: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("decades", self.decades), ("most", self.most)):
+            number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+            if not number and (name, value) != ("most", None):
+                raise ConfigError(f"Around: {name} is a number above 0, not {value!r:.60}")
 
     def of(self, default: object) -> LogUniform:
         """The range around that default, a positive number."""

@@ -171,7 +171,8 @@ def parse_activation(text: str) -> Activation:
         raise ConfigError(f"cannot read the activation {text!r}; write tanh or leaky_relu(0.1)")
     name, argument = match.groups()
     if name not in ACTIVATIONS:
-        raise UnknownNameError("activation", name, ACTIVATIONS)
+        hint = "; cross_entropy takes the outputs before a softmax: leave it out"
+        raise UnknownNameError("activation", name, ACTIVATIONS, hint if "softmax" in name else "")
     if argument is None:
         return ACTIVATIONS[name]()
     if name != LeakyRelu.name:
@@ -179,4 +180,6 @@ def parse_activation(text: str) -> Activation:
     try:
         return LeakyRelu(float(argument))
     except ValueError:
-        raise ConfigError(f"leaky_relu needs a number, not {argument!r}") from None
+        raise ConfigError(
+            f"leaky_relu needs a number, as in leaky_relu(0.1), not {argument!r}"
+        ) from None

@@ -144,7 +144,9 @@ def added(shapes: Sequence[Shape], activation: Activation = _IDENTITY) -> Add:
 def multiplied(shapes: Sequence[Shape], activation: Activation = _IDENTITY) -> Multiply:
     """The product of two values of these shapes; ConfigError where they are not one."""
     if len(shapes) != 2:
-        raise ConfigError(f"it multiplies two inputs, not {len(shapes)}")
+        raise ConfigError(
+            f"it multiplies two inputs, not {len(shapes)}: multiply two of them in a node before it"
+        )
     return Multiply(_one_shape(shapes, "multiplied"), activation)
 
 

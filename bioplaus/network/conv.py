@@ -24,7 +24,8 @@ def windows(kind: str, below: Shape, kernel: int, stride: int, padding: int) -> 
     """Places of a square window on an image; ConfigError where there is none."""
     if len(below) != 3:
         raise ConfigError(
-            f"a {kind} layer reads (channels, height, width), but its input has the shape {below}"
+            f"a {kind} layer reads (channels, height, width), but its input has the shape {below}: "
+            "put it below the layers that give vectors"
         )
     if kernel < 1 or stride < 1 or not 0 <= padding < kernel:
         raise ConfigError(
@@ -35,7 +36,8 @@ def windows(kind: str, below: Shape, kernel: int, stride: int, padding: int) -> 
     if min(height, width) + 2 * padding < kernel:
         padded = f", padded by {padding}" if padding else ""
         raise ConfigError(
-            f"a {kernel} x {kernel} kernel does not fit on an input of {height} x {width}{padded}"
+            f"a {kernel} x {kernel} kernel does not fit on an input of {height} x {width}{padded}: "
+            "make it smaller, or pad more"
         )
     return (
         (height + 2 * padding - kernel) // stride + 1,

@@ -68,7 +68,8 @@ class Network:
             )
         if self.classes > self.layers[-1].out_shape[0]:
             raise ConfigError(
-                f"{self.layers[-1].out_shape[0]} output units cannot tell {self.classes} classes"
+                f"{self.layers[-1].out_shape[0]} output units cannot tell {self.classes} "
+                f"classes: give the last layer {self.classes}"
             )
 
         if self.nodes and (min(self.nodes) < 1 or sum(self.nodes) != len(self.layers)):

@@ -102,7 +102,9 @@ def parse_surrogate(text: str) -> Surrogate:
     try:
         return kind(kind.usual if argument is None else float(argument))
     except ValueError:
-        raise ConfigError(f"the surrogate {name} needs a number, not {argument!r}") from None
+        raise ConfigError(
+            f"the surrogate {name} needs a number, as in superspike(10), not {argument!r}"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,10 @@ class Readout(Fixed):
 
     def __post_init__(self) -> None:
         if not 1 <= self.asked <= self.steps:
-            raise ConfigError(f"a readout of the last {self.last} steps, of {self.steps}")
+            raise ConfigError(
+                f"a readout of the last {self.last} steps, of {self.steps}: make last smaller, or "
+                "steps more"
+            )
 
     @property
     def asked(self) -> int:

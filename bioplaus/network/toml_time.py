@@ -12,8 +12,10 @@ from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.time import Code, Encode, Readout
 from bioplaus.network.toml_tables import Spec
 
-_FIRST = "encode is the first layer of a network in time, which has `steps` in [network]"
-_LAST = "readout is the last layer of a network in time, which has `steps` in [network]"
+_FIRST = "encode is the first layer of a network in time, which has `steps` in [network]: "
+_FIRST += 'begin with { type = "encode" }'
+_LAST = "readout is the last layer of a network in time, which has `steps` in [network]: "
+_LAST += 'end with { type = "readout" }'
 
 
 class EncodeSpec(Spec):

@@ -134,7 +134,7 @@ def examples(x: object) -> Tensor:
     if x.dim() < 2 or x.shape[0] == 0:
         raise ModelError(
             f"x holds a batch of examples, (N, ...), but has the shape {tuple(x.shape)}"
-            + ("; a single one is x[None]" if x.dim() == 1 else "")
+            + ("; a single one is x[None]" if x.dim() == 1 else ": give one example at least")
         )
     return x
 
@@ -186,7 +186,9 @@ def targets(y: object, x: Tensor, outputs: int) -> Tensor:
     """Float targets (N, C), C <= outputs; class indices become one-hot over all outputs."""
     y, count = _tensor(y, "y"), x.shape[0]
     if y.shape[:1] != (count,):
-        raise ModelError(f"y has the shape {tuple(y.shape)}, but x has {count} examples")
+        raise ModelError(
+            f"y has the shape {tuple(y.shape)}, but x has {count} examples: give a label for each"
+        )
     if y.device != x.device:
         raise ModelError(f"y is on {y.device}, but x on {x.device}: y.to({str(x.device)!r})")
     if y.is_complex() or y.dtype == torch.bool:
@@ -211,7 +213,8 @@ def _one_hot(y: Tensor, outputs: int) -> Tensor:
     if not 0 <= int(y.min()) <= int(y.max()) < outputs:
         raise ModelError(
             f"y has classes outside 0..{outputs - 1}, the model's outputs: it holds "
-            f"{int(y.min())}..{int(y.max())}"
+            f"{int(y.min())}..{int(y.max())}; number the classes from 0, or give the model more "
+            "outputs"
         )
     return F.one_hot(y.long(), outputs)
 
@@ -222,7 +225,10 @@ def _tensor(value: object, name: str) -> Tensor:
         try:
             value = torch.from_numpy(np.ascontiguousarray(value).copy())
         except TypeError:
-            raise ModelError(f"{name} is an array of {value.dtype}, not of numbers") from None
+            way = f"{name}.astype('float32')" if name == "x" else "number the classes from 0"
+            raise ModelError(
+                f"{name} is an array of {value.dtype}, not of numbers: {way}"
+            ) from None
     if not isinstance(value, Tensor):
         hint = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else f"torch.tensor({name})"
         raise ModelError(f"{name} is a tensor or a numpy array, not {_named(value)}: {hint}")

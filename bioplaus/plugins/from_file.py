@@ -39,7 +39,10 @@ def add_rules(path: str) -> list[str]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise PluginError(f"cannot read the plugin file {path}: {error.strerror}") from None
+        raise PluginError(
+            f"cannot read the plugin file {path}: {error.strerror}; `bioplaus new rule NAME` "
+            "starts one"
+        ) from None
     if file.suffix != ".py":
         raise PluginError(f"the plugin file {path} is not a Python file (*.py)")
     given = PluginFile(str(file), content)

@@ -101,7 +101,9 @@ def _read(path: Path, model: type[_M]) -> _M:
     except OSError as error:
         raise RecordError(f"{path}: skipped, {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (not JSON)") from None
+        raise RecordError(
+            f"{path}: skipped, damaged (not JSON); take it from where it came, or delete it"
+        ) from None
     version = content.get("schema") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         raise NewerError(

@@ -90,8 +90,8 @@ def experiment_of(record: Record) -> tuple[Experiment, TaskData]:
         options, version = content["options"], content["rule_version"]
         precision = content["precision"]
     except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"this record's configuration cannot be run: {reason}") from None
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ConfigError(f"its configuration cannot be run: {reason}; written by hand?") from None
     rule: Rule = registry.load("rule", record.rule).configured(options)
     if rule.version != version:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -39,7 +40,11 @@ def read_toml(path: str | Path, what: str) -> str:
         with open(there, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the {what} {shown(path)}: {error.strerror}") from None
+        here = f"; it is looked for in {shown(Path.cwd())}" if not Path(path).is_absolute() else ""
+        missing = here if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(
+            f"cannot read the {what} {shown(path)}: {error.strerror}{missing}"
+        ) from None
     except ValueError:  # a name that no file can have
         raise ConfigError(
             f"cannot read the {what} {shown(path)}: no file has such a name"
@@ -95,4 +100,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{where} is nested too deeply") from None
     except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise ConfigError(f"{where} is not valid TOML: {shown(error, 200)}") from None
+        line = re.search(r"at line (\d+)", str(error))
+        quoted = f", {shown(text.splitlines()[int(line[1]) - 1].strip(), 60)!r}" if line else ""
+        raise ConfigError(
+            f"{where} is not valid TOML: {shown(error, 200)}{quoted}; TOML has lines key = value, "
+            "texts in quotes, true and false in small letters, and no key twice"
+        ) from None

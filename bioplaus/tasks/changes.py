@@ -16,6 +16,8 @@ def instead(field: str) -> str:
     """Where else to set what is no task setting; '' for what is nowhere."""
     if field in ("lr", "momentum", "betas", "weight_decay"):
         return f"; the optimizer's is set with --set optimizer.{field}=..."
+    if field.startswith("task."):
+        return f"; here without task.: {field[5:]}"
     if field == "network":
         return "; make a task of your own: `bioplaus show TASK > my-task.toml`, --task my-task.toml"
     return ""

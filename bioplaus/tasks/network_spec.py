@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -11,11 +11,22 @@ from bioplaus.network.layer import Init, InitScheme, Shape
 from bioplaus.network.losses import Loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_graph import build_nodes, check_nodes
-from bioplaus.network.toml_layers import LayerSpec, build_layers
+from bioplaus.network.toml_layers import (
+    KINDS,
+    Conv2dSpec,
+    DenseSpec,
+    DropoutSpec,
+    LayerSpec,
+    build_layers,
+)
 from bioplaus.network.toml_nodes import NodeSpec, filled_in
 from bioplaus.system.toml_files import TABLE
 from bioplaus.tasks import layer_plugins as layer_plugins
 from bioplaus.tasks.variations import vary_layers
+
+_OF_LAYERS = frozenset(
+    field for kind in (DenseSpec, Conv2dSpec, DropoutSpec) for field in kind.model_fields
+)
 
 
 class NetworkSpec(BaseModel):
@@ -30,6 +41,23 @@ class NetworkSpec(BaseModel):
     init: InitScheme = "orthogonal"
     gain: float = Field(1.0, gt=0)
     steps: int | None = Field(None, gt=0, le=2**16, description="of a network in time")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _layers_apart(cls, table: Any) -> Any:
+        """ConfigError where what belongs to a layer stands beside `layers` or `nodes`."""
+        for name in table if isinstance(table, dict) else ():
+            if name in KINDS:
+                raise ConfigError(
+                    f"network.{name}: {name} is a layer, not a field of [network]: write "
+                    f'{{ type = "{name}", ... }} among layers = [...]'
+                )
+            if name not in cls.model_fields and name in _OF_LAYERS:
+                raise ConfigError(
+                    f"network.{name}: {name} is of one layer, not of [network]: write it into a "
+                    "table of layers = [...] or nodes = [...]"
+                )
+        return table
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

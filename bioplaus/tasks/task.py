@@ -188,7 +188,8 @@ class Task(BaseModel):
         if len(train) - self.validation < self.batch_size:
             raise DataError(
                 f"{self.dataset} has {len(train)} training examples; with {self.validation} held "
-                f"out for validation they do not fill a batch of {self.batch_size}"
+                f"out for validation they do not fill a batch of {self.batch_size}: make "
+                "validation or batch_size smaller"
             )
         # fixed for all seeds, rules and tasks on this dataset: seed 0 of a stream of its own
         order = Stream(0).at("validation split", self.dataset).permutation(len(train))
@@ -207,7 +208,8 @@ class Task(BaseModel):
             if not self.batch_size <= self.train_examples <= len(train):
                 raise DataError(
                     f"train_examples is {self.train_examples}, which is not between a batch of "
-                    f"{self.batch_size} and the {len(train)} examples that {self.dataset} has"
+                    f"{self.batch_size} and the {len(train)} examples that {self.dataset} has: "
+                    "choose another"
                 )
             train = first_examples(train, self.train_examples, self.dataset)
         if self.label_noise is not None:
@@ -274,6 +276,8 @@ def read_task(name_or_file: str) -> Task:
     else:
         hint = "; a task of your own is given as FILE.toml"
         raise UnknownNameError("task", name_or_file, tasks.names(), hint)
+    if {"rules", "tasks"} <= table.keys():
+        raise ConfigError(f"{shown(name_or_file)} is a suite, not a task: `bioplaus bench` runs it")
     return _validated(Task, table, f"task {shown(name_or_file)}")
 
 

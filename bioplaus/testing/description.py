@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from bioplaus.errors import BioplausError, UnknownNameError
+from bioplaus.errors import BioplausError, ConfigError, UnknownNameError
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.profile import Citation, Plausibility
 from bioplaus.learning.rule import LearningRule, RuleConfig
@@ -87,7 +87,7 @@ def options(case: Case) -> str:
         try:
             config = cls.configured().config
             setattr(config, option, getattr(config, option))
-        except ValidationError:
+        except (ValidationError, ConfigError):
             continue
         require(False, f"the configuration can be changed: {option}", hint)
     return ", ".join(cls.Config.model_fields) or "none"
