@@ -116,6 +116,7 @@ def plot_curves(
         )
     unit = " (%)" if scale == 100 else ""
     axes.set(xlabel="epoch", ylabel=column.replace("_", " ") + unit)
+    axes.locator_params(axis="x", integer=True)
     axes.legend()
     return axes
 
