@@ -117,9 +117,9 @@ def _listed(folder: Path) -> str:
     return ", ".join(shown(name, 60) for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def damaged(path: Path | str, what: str) -> DataError:
+def damaged(path: Path | str, what: str, remedy: str = REMEDY) -> DataError:
     """The error that says which file is wrong, how, and what to do."""
-    return DataError(f"{path} {what}; {REMEDY}")
+    return DataError(f"{path} {what}; {remedy}")
 
 
 def md5_of(path: Path) -> str:

@@ -15,9 +15,10 @@ from torch import Tensor
 from bioplaus.errors import DataError
 from bioplaus.tasks.dataset import Dataset, Split, SplitName
 
-from .files import damaged
+from . import files
 
 FOLDER = "tiny-imagenet-200"
+_REMEDY = f"unpack {FOLDER}.zip again, or point BIOPLAUS_DATA elsewhere"
 
 
 class TinyImageNet(Dataset):
@@ -112,3 +113,8 @@ def _picture(path: Path, shape: tuple[int, ...]) -> Tensor:
     if pixels is None:
         raise damaged(path, f"has {size[0]} x {size[1]} pixels in place of {shape[2]} x {shape[1]}")
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def damaged(path: Path, what: str) -> DataError:
+    """As of other sets; nothing of this one is downloaded."""
+    return files.damaged(path, what, _REMEDY)

@@ -88,7 +88,10 @@ def final_alignment(cell: Cell) -> Band:
 
 
 def alignment_curve(cell: Cell) -> Band:
-    """Cosine with the loss gradient after each epoch, the mean over layers below the top."""
+    """Cosine with the loss gradient after each epoch, the mean over layers below the top.
+
+    A seed whose best network is its result keeps that one's, as of the score.
+    """
     names = layers(cell.records)
     names = names[:-1] or names
     epochs = max((len(_cosine(r, l)) for r in cell.records for l in names), default=0)
@@ -97,6 +100,8 @@ def alignment_curve(cell: Cell) -> Band:
         for j, layer in enumerate(names):
             values = _cosine(record, layer)
             cube[i, j, : len(values)] = values
+            if record.early_stop is not None:
+                cube[i, j, len(values) :] = values[-1:]
     known = np.isfinite(cube)
     with np.errstate(invalid="ignore"):
         means = np.where(known, cube, 0.0).sum(1) / known.sum(1)

@@ -90,7 +90,9 @@ def plot_curves(
     """A column of `load_curves`' frame over the epochs, a line for each rule and configuration.
 
     Lines are means over the seeds, bands from the least to the greatest; of several tasks, each
-    has its lines, and a rule that has no such metric has none. The axes drawn on are returned.
+    has its lines, and a rule that has no such metric has none. The curve of a seed that stopped
+    early ends with its best network, and means are of the others from then on. The axes drawn on
+    are returned.
 
     Raises BioplausError where matplotlib is not installed, UnknownNameError for a column that
     there is not.

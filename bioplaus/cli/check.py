@@ -32,7 +32,15 @@ def with_files(
     found = add_files(files, problems)
     sound = []
     for name in named or found:
-        if registry.find("rule", name).problem not in problems:
+        try:
+            problem = registry.find("rule", name).problem
+        except UnknownNameError:
+            if problems:  # it may be what one of the files would have defined
+                raise PluginError("; ".join(problems)) from None
+            raise
+        if problems and not problem and name in _named_in(files) and name not in found:
+            raise PluginError("; ".join(problems))  # another's, of the name of one meant
+        if problem not in problems:
             sound.append(name)
     if problems and not sound:
         raise PluginError("; ".join(problems))
@@ -54,6 +62,13 @@ def add_files(files: tuple[str, ...], problems: list[str]) -> list[str]:
         except PluginError as error:
             problems.append(str(error))
     return found
+
+
+def _named_in(files: tuple[str, ...]) -> set[str]:
+    """The names of rules that stand in the files, usable or not."""
+    from bioplaus.plugins.from_file import names_in
+
+    return {name for file in files for name in names_in(file)}
 
 
 def tell_not_run(problems: list[str]) -> None:

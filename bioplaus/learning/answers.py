@@ -1,4 +1,4 @@
-"""What a rule answers where it is asked for state, noise, variants and rest: each checked here."""
+"""What a rule answers where it is asked for updates, state, noise, variants, rest: all checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioplaus.errors import PluginError, shown
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import LearningRule
 from bioplaus.learning.search_space import Around, Dimension, SearchSpace
-from bioplaus.learning.update import NoiseSpec, Resting, State
+from bioplaus.learning.update import NoiseSpec, Resting, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.numerics.random_streams import Stream
@@ -100,6 +100,50 @@ def space_of(rule: AnyRule, optimizer: OptimizerSpec) -> SearchSpace:
                 "LogUniform, Uniform or Choice of bioplaus.learning.search_space"
             )
     return dict(rule.search_space_under(optimizer))
+
+
+def check_update(rule: AnyRule, params: Params, state: State, update: Update) -> None:
+    """PluginError where an update does not match what it updates, by name and shape."""
+    if not isinstance(update, Update):
+        raise PluginError(
+            f"the rule {rule.name!r}: `update` returned a {type(update).__name__}, due is a "
+            "bioplaus.Update(grads, penalty, aux_grads, memory, metrics)"
+        )
+    pairs = [
+        ("grads", update.grads, params, True),
+        ("penalty", update.penalty, params, False),
+        ("aux_grads", update.aux_grads, state.aux, True),
+        ("memory", update.memory, state.memory, True),
+    ]
+    for field, given, due, complete in pairs:
+        _check_tensors(rule, field, given)
+        wrong = given.keys() - due.keys() or (due.keys() - given.keys() if complete else set())
+        wrong = wrong or {name for name in given if given[name].shape != due[name].shape}
+        if wrong:
+            raise PluginError(
+                f"the rule {rule.name!r} returned {field} that do not match by name and shape: "
+                f"{', '.join(sorted(wrong))}"
+            )
+    _check_tensors(rule, "metrics", update.metrics)
+    if "loss" not in update.metrics:
+        raise PluginError(f"the rule {rule.name!r} returned no metric 'loss'")
+    for name, metric in update.metrics.items():
+        if metric.shape != ():
+            raise PluginError(
+                f"the rule {rule.name!r} returned the metric {name!r} of shape "
+                f"{tuple(metric.shape)}: return the batch's mean, a tensor of no dimensions"
+            )
+
+
+def _check_tensors(rule: AnyRule, field: str, given: object) -> None:
+    """PluginError unless it is a dict of tensors: vmap takes nothing else."""
+    kinds = [type(given)] if not isinstance(given, Mapping) else list(map(type, given.values()))
+    wrong = [kind.__name__ for kind in kinds if not issubclass(kind, Tensor)]
+    if wrong:
+        name = f" a {wrong[0]} in" if isinstance(given, Mapping) else f" a {wrong[0]} as"
+        raise PluginError(
+            f"the rule {rule.name!r} returned{name} {field}, due is a dict of tensors"
+        )
 
 
 def _names(rule: AnyRule, field: str, said: object, due: Iterable[str]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from bioplaus.errors import PluginError
-from bioplaus.learning.answers import state_of
+from bioplaus.learning.answers import check_update, state_of
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.network.layer import Params
@@ -152,7 +152,7 @@ def batched_update(
     def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
         drawn, own = apart_from_layers(noise, net.uniform_shapes(1))
         update = _with(rule, options).update(net, params | drawn, state, batch, own)
-        _check(rule, params, state, update)
+        check_update(rule, params, state, update)
         return update
 
     def together(params: Params, state: State, batch: Batch, noise: Params) -> Update:
@@ -216,50 +216,6 @@ def _replicas_at_once(net: Network, x: Tensor) -> int | None:
         return None
     activities = x.shape[1] * sum(prod(layer.out_shape) for layer in net.layers)
     return 1 if activities > _CACHED_ACTIVITIES else None
-
-
-def _check(rule: Rule, params: Params, state: State, update: Update) -> None:
-    """PluginError where an update does not match what it updates, by name and shape."""
-    if not isinstance(update, Update):
-        raise PluginError(
-            f"the rule {rule.name!r}: `update` returned a {type(update).__name__}, due is a "
-            "bioplaus.Update(grads, penalty, aux_grads, memory, metrics)"
-        )
-    pairs = [
-        ("grads", update.grads, params, True),
-        ("penalty", update.penalty, params, False),
-        ("aux_grads", update.aux_grads, state.aux, True),
-        ("memory", update.memory, state.memory, True),
-    ]
-    for field, given, due, complete in pairs:
-        _check_tensors(rule, field, given)
-        wrong = given.keys() - due.keys() or (due.keys() - given.keys() if complete else set())
-        wrong = wrong or {name for name in given if given[name].shape != due[name].shape}
-        if wrong:
-            raise PluginError(
-                f"the rule {rule.name!r} returned {field} that do not match by name and shape: "
-                f"{', '.join(sorted(wrong))}"
-            )
-    _check_tensors(rule, "metrics", update.metrics)
-    if "loss" not in update.metrics:
-        raise PluginError(f"the rule {rule.name!r} returned no metric 'loss'")
-    for name, metric in update.metrics.items():
-        if metric.shape != ():
-            raise PluginError(
-                f"the rule {rule.name!r} returned the metric {name!r} of shape "
-                f"{tuple(metric.shape)}: return the batch's mean, a tensor of no dimensions"
-            )
-
-
-def _check_tensors(rule: Rule, field: str, given: object) -> None:
-    """PluginError unless it is a dict of tensors: vmap takes nothing else."""
-    kinds = [type(given)] if not isinstance(given, Mapping) else list(map(type, given.values()))
-    wrong = [kind.__name__ for kind in kinds if not issubclass(kind, Tensor)]
-    if wrong:
-        name = f" a {wrong[0]} in" if isinstance(given, Mapping) else f" a {wrong[0]} as"
-        raise PluginError(
-            f"the rule {rule.name!r} returned{name} {field}, due is a dict of tensors"
-        )
 
 
 def batched_loss_grad(net: Network) -> Callable[[Params, Batch], Params]:

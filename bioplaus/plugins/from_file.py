@@ -123,6 +123,14 @@ def _add(given: PluginFile) -> list[str]:
     return list(rules)
 
 
+def names_in(path: str) -> list[str]:
+    """The names that classes in a file give themselves; none where it cannot be read."""
+    try:
+        return _named_in(expanded(path).read_bytes())
+    except OSError:
+        return []
+
+
 def _named_in(content: bytes) -> list[str]:
     """The names that classes in a file give themselves, as far as its text shows."""
     text = content.decode("utf-8", errors="replace")

@@ -11,8 +11,8 @@ from bioplaus.records.schema import EarlyStop, Record
 def stopped_otherwise(record: Record) -> Iterator[str]:
     """What of its early stop cannot be, a few words each."""
     task = record.configuration["task"]
-    rule = task.get("early_stopping") if isinstance(task, Mapping) else None
-    patience = rule.get("patience") if isinstance(rule, Mapping) else None
+    early = task.get("early_stopping") if isinstance(task, Mapping) else None
+    patience = early.get("patience") if isinstance(early, Mapping) else None
     if isinstance(patience, int) and record.status == "complete":
         if record.early_stop is None:
             yield "its task stops early, and it does not say when it did"

@@ -125,9 +125,9 @@ class Record(_File):
     configuration: dict[str, Any] = Field(
         description="all that the key covers: task content, data, rule options, optimizers, ..."
     )
-    train_loss: Number = Field(description="mean over the last epoch")
-    validation_accuracy: Number = Field(description="share of right answers after the last epoch")
-    test_accuracy: Number = Field(description="share of right answers after the last epoch")
+    train_loss: Number = Field(description="mean over the last epoch of the curves")
+    validation_accuracy: Number = Field(description="share of right answers of the final network")
+    test_accuracy: Number = Field(description="share of right answers of the final network")
     curves: Curves = Field(description="the same and more, epoch by epoch")
     early_stop: EarlyStop | None = Field(
         None, description="of a task with early stopping; left out elsewhere"

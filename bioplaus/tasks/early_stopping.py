@@ -25,7 +25,9 @@ class EarlyStopping(BaseModel):
 
     model_config = TABLE
 
-    patience: int = Field(ge=1, description="epochs without a better validation, then it stops")
+    patience: int = Field(
+        ge=1, description="epochs without a better validation, seen where it is evaluated"
+    )
 
     def check(self, validation: int, continual: Continual | None, goal: Goal | None) -> None:
         """ConfigError where a task has nothing to stop by. validation: examples held out."""

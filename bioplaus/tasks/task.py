@@ -153,11 +153,8 @@ class Task(BaseModel):
         if self.goal is not None and values:
             wrong = "it has a goal and `targets`; a goal makes its own targets"
         elif self.goal is None and values != (dataset.targets == "values"):
-            there, due = (
-                ("values", 'set targets = "values"')
-                if not values
-                else ("classes", "leave `targets` out")
-            )
+            there = "classes" if values else "values"
+            due = "leave `targets` out" if values else 'set targets = "values"'
             wrong = f"the targets of {dataset.name} are {there}: {due}"
         elif self.loss not in (losses := self._losses()):
             wrong = f'the loss {self.loss} is for another goal: set loss = "{losses[0]}"'
@@ -298,7 +295,5 @@ def _validated(model: type[_M], table: dict[str, object], what: str) -> _M:
         return model.model_validate(table)
     except ValidationError as error:
         raise ConfigError(f"{what}: {validation_message(error, model)}") from None
-    except ConfigError as error:  # an activation's or a graph's, from inside
-        raise ConfigError(f"{what}: {error}") from None
-    except UnknownNameError as error:
+    except (ConfigError, UnknownNameError) as error:  # an activation's or a graph's, from inside
         raise ConfigError(f"{what}: {error}") from None

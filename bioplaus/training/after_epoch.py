@@ -53,13 +53,14 @@ class AfterEpoch:
         marks: Marks = {}
         alignment: dict[str, dict[str, list[float]]] = {}
         if self._budget.is_evaluated(epoch):
-            ended = epoch == self._budget.epochs and self._kept is None
-            marks = self._marking(params, state, ended)
+            marks = self._marking.after_epoch(params, state)
+            if epoch == self._budget.epochs and self._kept is None:
+                marks |= self._marking.at_the_end(params, state)
             alignment = self._probe(params, state) if self._probe else {}
         healthy = [a and b for a, b in zip(self._finite().tolist(), finite, strict=True)]
         note_epoch(outcomes, epoch, means, marks, alignment, healthy)
         note_hindsight(outcomes, epoch, lesson.looking_back)
-        if self._kept is not None and self._budget.is_evaluated(epoch):
+        if self._kept is not None and (self._budget.is_evaluated(epoch) or epoch == 1):
             self._kept.note(outcomes, epoch, params, state)
 
     def end(self, outcomes: Sequence[Outcome]) -> tuple[Params, State]:
@@ -68,7 +69,8 @@ class AfterEpoch:
         if self._kept is not None:
             params, state = self._kept.networks(params, state)
             self._kept.close(outcomes)
-            note_end(outcomes, self._marking(params, state, True))
+            if any(outcome.diverged_epoch is None for outcome in outcomes):
+                note_end(outcomes, self._marking.at_the_end(params, state))
         return params, state
 
     def _finite(self) -> Tensor:

@@ -25,7 +25,7 @@ def cost(trainer: Trainer) -> Cost:
     if on_cuda:
         peak: int | None = torch.cuda.max_memory_allocated(trainer.device)
     else:
-        peak = peak_bytes(trainer.stepper)
+        peak = peak_bytes(trainer.stepper, trainer.kept.values())
     return Cost(
         forward_equivalents=None if flops is None else flops / forward,
         step_flops=flops,

@@ -50,22 +50,26 @@ class Kept:
         return f"validation_{self._stopping.metric.name}"
 
     def note(self, outcomes: Sequence[Outcome], epoch: int, params: Params, state: State) -> None:
-        """Look at what an epoch, from 1, has brought to each of the replicas."""
+        """Look at what an epoch, from 1, has brought to each of the replicas.
+
+        To be told of the first epoch in any case: who diverges later has what was kept before,
+        whoever else trains.
+        """
         kept = [self._note(outcome, epoch) for outcome in outcomes]
         now = dict(_named(params, state))
         if not self._tensors:
             self._tensors = {name: tensor.clone() for name, tensor in now.items()}
-        rows = torch.tensor([i for i, keep in enumerate(kept) if keep], dtype=torch.int64)
+        if not any(kept):
+            return
+        device = next(iter(now.values())).device
+        rows = torch.tensor([i for i, keep in enumerate(kept) if keep], device=device)
         for name, tensor in now.items():
-            own = rows.to(tensor.device)
-            self._tensors[name][own] = tensor[own]
+            self._tensors[name][rows] = tensor[rows]
 
     def _note(self, outcome: Outcome, epoch: int) -> bool:
         """Whether this epoch's network is kept."""
-        if outcome.stopped_epoch is not None:
+        if outcome.is_over:
             return False
-        if outcome.diverged_epoch is not None:
-            return True
         best = self._stopping.best(outcome.curve(self.mark))
         if best is not None and epoch - best >= self._stopping.patience:
             outcome.stopped_epoch = epoch

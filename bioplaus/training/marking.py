@@ -46,15 +46,20 @@ class Marking:
         if "test" in there and is_counted(rule, net):
             self._spikes = SpikeCount(rule, net, there["test"], seeds)
 
-    def __call__(self, params: Params, state: State, ended: bool) -> Marks:
-        """{} where there is no split to measure on. ended: after the last epoch."""
+    def after_epoch(self, params: Params, state: State) -> Marks:
+        """{} where there is no split to measure on."""
         marks: Marks = {}
         if self._exams is not None:
             marks |= {n: v.tolist() for n, v in self._exams(params, state).items()}
         if self._probing is not None:
             marks |= self._probing.after_epoch(params, state)
-            if ended:
-                marks |= self._probing.at_the_end(params, state)
-        if self._spikes is not None and ended:
+        return marks
+
+    def at_the_end(self, params: Params, state: State) -> Marks:
+        """What is measured of the networks that are the result alone."""
+        marks: Marks = {}
+        if self._probing is not None:
+            marks |= self._probing.at_the_end(params, state)
+        if self._spikes is not None:
             marks |= self._spikes(params)
         return marks

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 import psutil
 import torch
+from torch import Tensor
 
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.system.device import PRECISIONS
@@ -54,12 +56,12 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def peak_bytes(stepper: Stepper) -> int | None:
-    """What lasts between steps, and the most that a step holds besides, as counted."""
+def peak_bytes(stepper: Stepper, others: Iterable[Tensor] = ()) -> int | None:
+    """What lasts between steps, others with it, and the most that a step holds besides: counted."""
     most = stepper.work.peak_bytes
     if most is None:
         return None
-    lasting = {t.untyped_storage().data_ptr(): t.nbytes for t in stepper.tensors()}
+    lasting = {t.untyped_storage().data_ptr(): t.nbytes for t in (*stepper.tensors(), *others)}
     return sum(lasting.values()) + most
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from bioplaus.training.recording import RESULT
+
 
 @dataclass(frozen=True)
 class Operations:
@@ -32,7 +34,7 @@ class Operations:
 
 
 def count(graph: GraphModule) -> Operations:
-    """The cost of a graph made by `programs.trace`."""
+    """The cost of a graph made by `recording.record`."""
     flops = product_bytes = pointwise_bytes = operations = 0
     for node in graph.graph.nodes:
         if node.op != "call_function" or _is_view(node):
@@ -99,7 +101,7 @@ def _flops(node: Node) -> int:
     if packet not in flop_registry:
         return 0
     keywords = {name: _meta(a) for name, a in node.kwargs.items()}
-    return int(flop_registry[packet](*arguments, **keywords, out_val=node.meta["val"]))
+    return int(flop_registry[packet](*arguments, **keywords, out_val=node.meta[RESULT]))
 
 
 def _solve_flops(matrix: torch.Size, rhs: torch.Size) -> int:
@@ -119,7 +121,7 @@ def _packet(node: Node) -> str:
 
 
 def _meta(argument: object) -> Any:
-    return argument.meta.get("val") if isinstance(argument, Node) else argument
+    return argument.meta.get(RESULT) if isinstance(argument, Node) else argument
 
 
 def _is_view(node: Node) -> bool:
@@ -137,7 +139,7 @@ def _bytes(nodes: Iterable[Node]) -> int:
 
 
 def _tensors(node: Node) -> list[Tensor]:
-    value = node.meta.get("val")
+    value = node.meta.get(RESULT)
     values = value if isinstance(value, (list, tuple)) else [value]
     return [v for v in values if isinstance(v, Tensor)]
 

@@ -36,8 +36,7 @@ def progress(
     """With the means over the seeds that live."""
     alive = [o for o in outcomes if o.diverged_epoch is None]
     losses = [v for o in alive for v in o.metrics.get("loss", [])[-1:] if v is not None]
-    known = [[a for a in o.validation_accuracy if a is not None] for o in alive]
-    accuracies = [a for curve in known for a in curve[-1:]]
+    accuracies = [a for o in alive for a in o.validation_accuracy[-1:] if a is not None]
     return Progress(
         step=step,
         steps=steps,

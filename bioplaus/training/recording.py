@@ -26,8 +26,9 @@ device."""
 def record(function: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]) -> GraphModule:
     """The operations of `function(*tensors)`, below vmap, for tensors of these shapes.
 
-    Raises RuntimeError where the function asks a tensor that hangs on its arguments for a number:
-    what it does with it would be the same at each replay.
+    Raises RuntimeError where the function takes a number by `item`, `bool` or `equal` from a tensor
+    that hangs on its arguments, or makes one whose size does: what it does then would be the same
+    at each replay. No two of the tensors may be the same object.
     """
     recorder = Recorder(tensors)
     with recorder:
@@ -63,7 +64,7 @@ class Recorder(TorchDispatchMode):
         """What makes that tensor; a constant where nothing here has."""
         found = self._nodes.get(tensor)
         if found is None:
-            name = f"constant_{len(list(self.constants.buffers()))}"
+            name = f"constant_{len(self.constants._buffers)}"
             self.constants.register_buffer(name, tensor)
             found = self.graph.get_attr(name)
             self._note(tensor, found)
@@ -90,6 +91,8 @@ class Recorder(TorchDispatchMode):
             func = torch.ops.aten.lift_fresh_copy.default
         given = [self.node(tensor) for tensor in _tensors((args, kwargs))]
         varies = any(node in self._varying for node in given)
+        if varies and _sized_by_numbers(func, args):
+            raise RuntimeError(f"{func} gives a tensor whose size hangs on numbers")
         if torch.Tag.data_dependent_output in func.tags:
             if varies:
                 raise RuntimeError(f"{func} takes a number out of a tensor")
@@ -136,6 +139,15 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
     elif isinstance(value, dict):
         yield from _tensors(list(value.values()))
+
+
+def _sized_by_numbers(func: OpOverload, args: Sequence[Any]) -> bool:
+    """Whether the result's size hangs on numbers and not on sizes; indices may be masks."""
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    if func is not torch.ops.aten.index.Tensor:
+        return True
+    return any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1]))
 
 
 def _composite(func: OpOverload, args: object) -> bool:

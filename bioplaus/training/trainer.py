@@ -78,6 +78,11 @@ class Trainer:
         """All replicas' rule state, stacked."""
         return self.stepper.state
 
+    @property
+    def kept(self) -> Params:
+        """The best networks by validation, stacked, of a task that stops early."""
+        return self._after_epoch.snapshot()
+
     @torch.no_grad()
     def train(
         self,
@@ -96,7 +101,10 @@ class Trainer:
         with Interruption() as interruption:
             while not self._over:
                 self._epoch(report, checkpoints, interruption)
+        self._lap = time.perf_counter()
         params, state = self._after_epoch.end(self.outcomes)
+        self._synchronize()
+        self._measuring_seconds += self._passed()
         for index, outcome in enumerate(self.outcomes):
             parts = [
                 {name: tensor.cpu() for name, tensor in unstack(part, index).items()}

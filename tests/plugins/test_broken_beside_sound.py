@@ -58,6 +58,27 @@ def test_the_rule_beside_it_is_trained(fault: str, tiny: Path, tmp_path: Path) -
     assert "backprop" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("change", "asked", "told"),
+    [
+        (("class Mine", "import no_such_module\n\n\nclass Mine"), "mine", "no_such_module"),
+        (('    name = "mine"\n', ""), "mine", "`name`"),
+        (('"mine"', '"backprop"'), "backprop", "choose another name"),
+    ],
+)
+def test_the_file_is_the_reason_where_its_rule_is_asked_for(
+    change: tuple[str, str], asked: str, told: str, tiny: Path, tmp_path: Path
+) -> None:
+    """And no built-in rule of the same name is trained in its place."""
+    assert change[0] in RULE
+    (tmp_path / "own.py").write_text(RULE.replace(*change), encoding="utf-8")
+    done = call("run", "--plugin", str(tmp_path / "own.py"), "--rule", asked, "--task", str(tiny),
+                "--seeds", "1", "--epochs", "1", "--results", str(tmp_path / "r"))  # fmt: skip
+    assert done.exit_code == 1 and not (tmp_path / "r").exists()
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ") and "own.py" in line and told in line
+
+
 def test_a_suite_of_all_rules_leaves_it_out(tiny: Path, site: Path, tmp_path: Path) -> None:
     install(site, "absent", "", "other = nosuchmodule:Rule", "bioplaus.rules")
     suite = tmp_path / "s.toml"

@@ -124,6 +124,20 @@ def test_a_number_that_hangs_on_an_argument_is_refused() -> None:
             record(function, pair(0))
 
 
+def test_a_size_that_hangs_on_an_argument_is_refused() -> None:
+    for function in (
+        lambda a, b: [a[a > 0]],
+        lambda a, b: [b.nonzero()],
+        lambda a, b: [a.unique()],
+    ):
+        with pytest.raises(RuntimeError, match="size hangs on numbers"):
+            record(function, pair(0))
+    index = torch.tensor([2, 0])
+    graph = record(lambda a, b: [a[index] + b[a[:2, 0, 0].argsort()]], pair(0))
+    a, b = pair(1)
+    assert torch.equal(graph(a, b)[0], a[index] + b[a[:2, 0, 0].argsort()])
+
+
 def test_a_constants_number_may_be_asked() -> None:
     graph = record(lambda a, b: [a * float(FIXED.sum() + torch.tensor(2.0))], pair(0))
     assert torch.equal(graph(*pair(1))[0], 12 * pair(1)[0])
