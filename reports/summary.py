@@ -52,8 +52,8 @@ COLUMNS = {
 
 LEGEND = (
     "Mean ± sample standard deviation over the seeds that did not diverge; alignment: cosine "
-    "with the loss gradient after the last epoch, below the top. Where a task stops early, the last "
-    "epoch is each seed's best by validation."
+    "with the loss gradient after the last epoch, below the top. Where a task stops early, the "
+    "last epoch is each seed's best by validation."
 )
 NO_RECORDS = "No records."
 
