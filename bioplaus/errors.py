@@ -145,8 +145,9 @@ def _in_words(item: ErrorDetails, model: type[BaseModel] | None) -> str:
         return _choices(item["ctx"]["expected"], _may_be_left_out(model, item["loc"]))
     if kind in ("tuple_type", "list_type"):
         given = item["input"]
-        one = isinstance(given, str | int | float) and not isinstance(given, bool)
-        return f"a list is due, as in [{shown(json.dumps(given), 60) if one else '...'}]"
+        if isinstance(given, str):
+            return f"a list is due, as in [{shown(json.dumps(given), 60)}]"
+        return f"a list is due, as in [{'...' if isinstance(given, dict) else '1, 2'}]"
     if kind == "too_short":
         return _items("at least", item["ctx"]["min_length"])
     if kind == "too_long":

@@ -100,7 +100,7 @@ SUITES = {
     "a seed twice": (SUITE.replace("= 1", "= [3, 0, 3]"), r"the seed 3 stands there twice: leave"),
     "two swept fields": (SUITE + "[sweep]\ndepth = [3, 4]\nwidth = [8, 9]\n",
         r"a \[sweep\] has one field, not 2: write \[cross\]"),
-    "a swept number": (SUITE + "[sweep]\ndepth = 3\n", r"a list is due, as in \[3\]"),
+    "a swept number": (SUITE + "[sweep]\ndepth = 3\n", r"a list is due, as in \[1, 2\]"),
     "nothing to sweep": (SUITE + "[cross]\ndepth = []\n", r"cross.depth: at least 1 item is due"),
     "half a million": (f"{SUITE}[cross]\ndepth = {MANY}\nwidth = {MANY}\n",
         r"are 39,204, and 10,000 at most: cross fewer"),

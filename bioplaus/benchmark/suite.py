@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -102,12 +103,15 @@ def _seeds(value: object) -> object:
         return list(range(value))
     if isinstance(value, str):
         raise ValueError("how many seeds is due, as in 5, or a list of them, as in [0, 1, 2]")
-    listed = list(value) if isinstance(value, tuple | range) else value
-    numbers = [s for s in listed if isinstance(s, int)] if isinstance(listed, list) else []
-    if len(set(numbers)) < len(numbers):
-        (seed, _), *_ = Counter(numbers).most_common()
+    return list(value) if isinstance(value, tuple | range) else value
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    """ValueError where a seed stands there twice."""
+    if len(set(seeds)) < len(seeds):
+        (seed, _), *_ = Counter(seeds).most_common()
         raise ValueError(f"the seed {seed} stands there twice: leave one out")
-    return listed
+    return seeds
 
 
 def _set(field: str, value: object) -> dict[str, object]:
@@ -156,6 +160,7 @@ class Suite(_Data):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]],
         BeforeValidator(_seeds),
+        AfterValidator(_each_once),
         Field(min_length=1, max_length=MAX_SEEDS, description="how many, or a list of them"),
     ]
     epochs: int | None = Field(None, ge=1, description="on every task; left out: the task's own")

@@ -181,3 +181,12 @@ def test_a_rate_can_be_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(tuning.space["optimizer.layer_rates.1"]) == "log-uniform from 0.1 to 10"
     assert tuning.start == {"optimizer.layer_rates.1": 1.0}
     assert tuning.experiment({"optimizer.layer_rates.1": 0.2}).optimizer.layer_rates == (0.2,)
+
+
+def test_a_task_has_the_rates_of_its_authors() -> None:
+    """Scellier and Bengio 2017: 0.1 and 0.05, 8 times as large in this parametrisation."""
+    experiment = configure("backprop", read_task("mnist-equilibrium"), {})
+    spec = experiment.optimizer
+    assert (spec.name, spec.layer_rates) == ("sgd", (1.0, 0.5))
+    assert [spec.lr * spec.rate_of(f"{l}.weight") for l in (1, 2)] == [8 * 0.1, 8 * 0.05]
+    assert [layer.out_shape for layer in experiment.network.layers] == [(500,), (10,)]
