@@ -11,11 +11,10 @@ from bioplaus.learning.answers import noise_of
 from bioplaus.learning.batching import (
     NoiseSource,
     Rule,
-    batched_loss_grad,
-    batched_objective_grad,
     batched_update,
     unstack,
 )
+from bioplaus.learning.gradients import batched_loss_grad, batched_objective_grad
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bioplaus.errors import BioplausError, ConfigError, ModelError
 from bioplaus.learning.alignment import by_layer, cosine_and_ratio, sign_agreement
-from bioplaus.learning.batching import batched_loss_grad, batched_objective_grad, stack, unstack
+from bioplaus.learning.batching import stack, unstack
+from bioplaus.learning.gradients import batched_loss_grad, batched_objective_grad
 from bioplaus.learning.rule import State
 from bioplaus.own_model.inputs import (
     ArrayLike,

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bioplaus.learning.batching import batched_loss_grad, batched_update, stack, stacked_initial
+from bioplaus.learning.batching import batched_update, stack, stacked_initial
+from bioplaus.learning.gradients import batched_loss_grad
 from bioplaus.learning.rule import Batch, State
 from bioplaus.network.pooling import MaxPool2d
 from bioplaus.tasks.task import read_task

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bioplaus.errors import ConfigError
-from bioplaus.learning.batching import batched_loss_grad
+from bioplaus.learning.gradients import batched_loss_grad
 from bioplaus.network.neuron import Neuron
 from bioplaus.tasks.task import Task, read_task
 from tests.helpers.networks import autograd_grads, draw, every_seed, rel, run_rule, worst

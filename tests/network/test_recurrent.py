@@ -11,7 +11,7 @@ import torch
 
 from bioplaus.axes.robustness import feedback
 from bioplaus.errors import ConfigError
-from bioplaus.learning.batching import batched_loss_grad
+from bioplaus.learning.gradients import batched_loss_grad
 from bioplaus.network.activations import Relu
 from bioplaus.network.conv import Conv2d
 from bioplaus.network.layer import Dense, Layer

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from bioplaus.learning.batching import (
-    batched_objective_grad,
     batched_update,
     stack,
     unstack,
 )
+from bioplaus.learning.gradients import batched_objective_grad
 from bioplaus.learning.prediction import batched_predict
 from bioplaus.learning.rule import Batch, State, Update
 from bioplaus.network.layer import Params

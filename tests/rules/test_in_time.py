@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bioplaus.learning.batching import batched_loss_grad
+from bioplaus.learning.gradients import batched_loss_grad
 from bioplaus.learning.rule import State
 from bioplaus.network.activations import Activation
 from bioplaus.network.layer import Dense
