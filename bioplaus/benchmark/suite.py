@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -176,14 +175,6 @@ class Suite(_Data):
         description="fields of the tasks, every value of each with every value of the others; a "
         "value that is a table sets several fields at once",
     )
-
-    @field_validator("seeds")
-    @classmethod
-    def _each_once(cls, seeds: list[int]) -> list[int]:
-        twice = next((seed for i, seed in enumerate(seeds) if seed in seeds[:i]), None)
-        if twice is not None:
-            raise ValueError(f"the seed {twice} stands there twice: leave one out")
-        return seeds
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Suite:

@@ -1,4 +1,4 @@
-"""Gradients of losses and objectives, of all replicas at once."""
+"""True gradients of stacked replicas, by autograd: what updates are compared with."""
 
 from __future__ import annotations
 

@@ -25,8 +25,16 @@ def facts(record: Record) -> dict[str, Any]:
     return {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
 
 
+SETTINGS: dict[str, dict[str, object]] = {
+    "sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    # every phase, a few steps of each
+    "equilibrium-propagation": {"free_steps": 4, "nudged_steps": 3},
+    "predictive-coding": {"steps": 4},
+}
+
+
 def run(rule: str, task: Path, store: Path, epochs: int = 3, **settings: Any) -> Results:
-    chosen = {"sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9}}.get(rule, {})
+    chosen = SETTINGS.get(rule, {})
     name = "backprop" if rule == "sgd" else rule
     experiments = plan([name], str(task), epochs=epochs, settings=chosen)
     execution = Execution(torch.device("cpu"), settings.pop("compile", "off"))
