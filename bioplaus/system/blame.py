@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bioplaus.errors import BioplausError, PluginError, shown, validation_message
+from bioplaus.errors import BioplausError, ConfigError, PluginError, shown, validation_message
 
 _CORE = str(Path(__file__).resolve().parents[1]) + os.sep
 _PLUGINS = ("rules", "datasets", "reports", "loggers")
@@ -28,12 +28,17 @@ def blaming(
     hint: what to do about a message, where it is known; it ends the line.
 
     plugin: an object or class of it, whose files' lines are named before any others. What is
-    a BioplausError already passes; BIOPLAUS_TRACEBACK=1 lets everything pass.
+    a BioplausError already passes, but for a ConfigError of the plugin's own making, a field
+    that it fills wrongly, say; BIOPLAUS_TRACEBACK=1 lets everything pass.
     """
     try:
         yield
-    except BioplausError:
-        raise
+    except BioplausError as error:
+        files = files_of(plugin)
+        where = place(error, files)
+        if type(error) is not ConfigError or not _passed_through(error, files):
+            raise
+        raise PluginError(f"{whose}: {error} ({where})") from error
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         if os.environ.get("BIOPLAUS_TRACEBACK"):
             raise
@@ -62,6 +67,12 @@ def place(error: BaseException, files: Sequence[str] = ()) -> str:
     others = [f for f in frames if not _ours(f.filename)]
     found = theirs or others
     return f"line {found[-1].lineno} of {Path(found[-1].filename).name}" if found else ""
+
+
+def _passed_through(error: BaseException, files: Sequence[str]) -> bool:
+    """Whether these files called what raised it, and did not raise it themselves."""
+    *way, last = (os.path.abspath(f.filename) for f in traceback.extract_tb(error.__traceback__))
+    return last not in files and any(file in files for file in way)
 
 
 def first_line(error: BaseException) -> str:

@@ -24,8 +24,8 @@ class Reads(list[Path]):
 
     def records(self) -> list[Path]:
         """Those of a results folder that hold records, tunings or failures."""
-        beside = "verification.json"
-        return [path for path in self if path.suffix == ".json" and path.name != beside]
+        beside = {"verification.json", "refusals.json"}
+        return [path for path in self if path.suffix == ".json" and path.name not in beside]
 
 
 @contextmanager
