@@ -19,7 +19,9 @@ def counts(uniform: Tensor, u: Tensor) -> Tensor:
     rate = u.exp()
     n = torch.arange(1, MOST, dtype=u.dtype, device=u.device).reshape(-1, *[1] * u.dim())
     mass = torch.cat([(-rate).exp()[None], rate / n]).cumprod(0)
-    return (uniform > mass.cumsum(0)).sum(0).to(u.dtype)
+    # rounded, a uniform number may be 1, and the whole of the CDF ends just below it
+    within = uniform.clamp(max=1 - 4 * torch.finfo(u.dtype).eps)
+    return (within > mass.cumsum(0)).sum(0).to(u.dtype)
 
 
 def relaxed_counts(uniform: Tensor, u: Tensor, temperature: Tensor | float) -> Tensor:

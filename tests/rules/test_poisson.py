@@ -31,6 +31,15 @@ def test_t_ipv_5_counts_are_the_quantiles(seed: int) -> None:
     assert int((counts(drawn, u) != due).sum()) == 0
 
 
+def test_the_largest_uniform_number_in_single_precision_is_no_largest_count() -> None:
+    """1, where 1 - 2^-25 is meant: the count is between the quantiles around its rounding."""
+    u = torch.linspace(-3, 1.5, 2000)
+    found = counts(torch.ones_like(u), u).double().numpy()
+    least, most = (poisson.ppf(1 - 2.0**-k, u.double().exp().numpy()) for k in (20, 24))
+    assert (least <= found).all() and (found <= most).all()
+    assert counts(torch.ones(1), torch.tensor([5.0])).item() == 40  # beyond, it is cut off
+
+
 @pytest.mark.parametrize("rate", [0.2, 1.0, 3.0])
 def test_cold_relaxed_counts_are_poisson(rate: float) -> None:
     """20,000 draws from 16 arrivals: each share within four standard errors of its mass."""
