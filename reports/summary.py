@@ -52,10 +52,15 @@ COLUMNS = {
 
 LEGEND = (
     "Mean ± sample standard deviation over the seeds that did not diverge; alignment: cosine "
-    "with the loss gradient after the last epoch, below the top. Where a task stops early, the "
-    "last epoch is each seed's best by validation."
+    "with the loss gradient after the last epoch, below the top."
 )
+_EARLY = " Seeds that stop early end with their best epoch by validation."
 NO_RECORDS = "No records."
+
+
+def legend(records: Iterable[Record]) -> str:
+    """What the numbers of these records are."""
+    return LEGEND + (_EARLY if any(r.early_stop for r in records) else "")
 
 
 def summarise(records: Iterable[Record]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from bioplaus.analysis.report import Report
 from bioplaus.records.metric import ACCURACY, Metric
 from bioplaus.records.schema import ResultSet
 
-from .summary import LEGEND, NO_RECORDS, TaskTable, task_tables
+from .summary import NO_RECORDS, TaskTable, legend, task_tables
 
 HEADERS = {
     "rule": "Rule",
@@ -47,7 +47,7 @@ class TableReport(Report):
             return f"{NO_RECORDS}\n"
         columns = max(width or DEFAULT_WIDTH, MIN_WIDTH)
         blocks = [f"{t.task}\n{_draw(_fitting(t, columns), columns)}" for t in tables]
-        return "\n\n".join([*blocks, _draw(Text(LEGEND), columns)]) + "\n"
+        return "\n\n".join([*blocks, _draw(Text(legend(results.records)), columns)]) + "\n"
 
 
 def _fitting(table: TaskTable, width: int) -> Table:

@@ -11,7 +11,7 @@ from bioplaus.analysis.boards import boards
 from bioplaus.analysis.report import Report
 from bioplaus.records.schema import ResultSet
 
-from .summary import COLUMNS, LEGEND, NO_RECORDS, TaskTable, rows, task_tables
+from .summary import COLUMNS, NO_RECORDS, TaskTable, legend, rows, task_tables
 
 HEADERS = {
     "rule": "Rule",
@@ -59,7 +59,7 @@ class MarkdownReport(Report):
     def render(self, results: ResultSet, width: int | None = None) -> str:
         """Tables in the GitHub dialect, each under a heading."""
         blocks = [_markdown(table) for table in task_tables(results.records)]
-        return "\n\n".join([*blocks, LEGEND] if blocks else [NO_RECORDS]) + "\n"
+        return "\n\n".join([*blocks, legend(results.records)] if blocks else [NO_RECORDS]) + "\n"
 
 
 class LatexReport(Report):
@@ -159,11 +159,12 @@ def _latex(table: TaskTable, leading: set[tuple[str, str, str]]) -> str:
     body += [" & ".join(map(escape_latex, row)) for row in table.references]
     body = [line + r" \\" for line in body]
     label = re.sub(r"[^a-z0-9]+", "-", table.task.lower()).strip("-")
+    words = legend(record for cell in table.cells for record in cell.records)
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering\small\setlength{\tabcolsep}{4pt}",
-            rf"  \caption{{{escape_latex(f'{table.task}. {LEGEND}')} Bold: nothing is better after "
+            rf"  \caption{{{escape_latex(f'{table.task}. {words}')} Bold: nothing is better after "
             "Holm's correction for all pairs, and it is better than something.}",
             rf"  \label{{tab:bioplaus-{label}}}",
             rf"  \begin{{tabular}}{{{alignment}}}",

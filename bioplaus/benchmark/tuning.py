@@ -82,7 +82,7 @@ class TuningPlan:
         """
         found = {}
         rule = self.default.rule
-        with blaming(f"the rule {self.rule!r} cannot say its `search_space`", rule):
+        with blaming(f"the rule {self.rule!r} cannot say its `search_space`", rule, own=True):
             dimensions = space_of(rule, self.default.optimizer)
         for name, dimension in dimensions.items():
             value = _current(self.default, name)

@@ -223,7 +223,7 @@ def _experiment(task: Task, rule: Rule, chosen: Settings, precision: str, base: 
     check_profile(rule)
     network = task.build_network()
     check_size(network, task.name)
-    with blaming(f"the rule {rule.name!r} failed in naming its optimizers", rule):
+    with blaming(f"the rule {rule.name!r} failed in naming its optimizers", rule, own=True):
         named, own = rule.optimizer_on(network), rule.aux_optimizer
     _check_optimizer(rule, "optimizer", named is None or isinstance(named, OptimizerSpec))
     _check_optimizer(rule, "aux_optimizer", own in ("same", None) or isinstance(own, OptimizerSpec))

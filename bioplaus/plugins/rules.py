@@ -36,7 +36,7 @@ def check_rule_class(cls: Any, title: str = "") -> None:
 
 def check_profile(rule: Rule) -> None:
     """PluginError unless the rule as configured says what it asks of a brain."""
-    with blaming(f"the rule {rule.name!r} cannot say its `plausibility`", rule):
+    with blaming(f"the rule {rule.name!r} cannot say its `plausibility`", rule, own=True):
         declared: Any = rule.plausibility
     if not isinstance(declared, Plausibility):
         raise PluginError(

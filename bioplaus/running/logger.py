@@ -89,14 +89,13 @@ class Loggers:
         return [logger.where for logger in self._all]
 
     def progress(self, experiment: Experiment, progress: Progress) -> None:
-        """Told after every step; passes on the means of an epoch as soon as the next begins."""
-        before = self._epochs.get(id(experiment), 1)
-        if not self._all or progress.epoch == before:
+        """Told a few times a second; passes on the means of an epoch as soon as there are any."""
+        if not self._all or progress.measured <= self._epochs.get(id(experiment), 0):
             return
-        self._epochs[id(experiment)] = progress.epoch
+        self._epochs[id(experiment)] = progress.measured
         means = {"loss": progress.loss, "validation_accuracy": progress.validation_accuracy}
         known = {name: value for name, value in means.items() if value is not None}
-        self._tell(lambda logger: logger.epoch(experiment, progress.epoch - 1, known))
+        self._tell(lambda logger: logger.epoch(experiment, progress.measured, known))
 
     def finish(self, records: Iterable[Record]) -> None:
         """Pass on what is done, and close."""

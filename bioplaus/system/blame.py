@@ -21,24 +21,28 @@ _LIBRARIES = tuple({sysconfig.get_path(key) + os.sep for key in ("stdlib", "pure
 
 @contextlib.contextmanager
 def blaming(
-    whose: str, plugin: object = None, hint: Callable[[str], str] = lambda message: ""
+    whose: str,
+    plugin: object = None,
+    hint: Callable[[str], str] = lambda message: "",
+    own: bool = False,
 ) -> Iterator[None]:
     """PluginError in the place of what is raised inside; `whose` begins its line.
 
     hint: what to do about a message, where it is known; it ends the line.
 
     plugin: an object or class of it, whose files' lines are named before any others. What is
-    a BioplausError already passes, but for a ConfigError of the plugin's own making, a field
-    that it fills wrongly, say; BIOPLAUS_TRACEBACK=1 lets everything pass.
+    a BioplausError already passes; BIOPLAUS_TRACEBACK=1 lets everything pass.
+
+    own: no user's settings are read inside, so that a ConfigError, of a field that is filled
+    wrongly, say, is the plugin's fault too.
     """
     try:
         yield
     except BioplausError as error:
-        files = files_of(plugin)
-        where = place(error, files)
-        if type(error) is not ConfigError or not _passed_through(error, files):
+        if not own or not isinstance(error, ConfigError):
             raise
-        raise PluginError(f"{whose}: {error} ({where})") from error
+        where = place(error, files_of(plugin))
+        raise PluginError(f"{whose}: {error}" + (f" ({where})" if where else "")) from error
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         if os.environ.get("BIOPLAUS_TRACEBACK"):
             raise
@@ -67,12 +71,6 @@ def place(error: BaseException, files: Sequence[str] = ()) -> str:
     others = [f for f in frames if not _ours(f.filename)]
     found = theirs or others
     return f"line {found[-1].lineno} of {Path(found[-1].filename).name}" if found else ""
-
-
-def _passed_through(error: BaseException, files: Sequence[str]) -> bool:
-    """Whether these files called what raised it, and did not raise it themselves."""
-    *way, last = (os.path.abspath(f.filename) for f in traceback.extract_tb(error.__traceback__))
-    return last not in files and any(file in files for file in way)
 
 
 def first_line(error: BaseException) -> str:

@@ -28,6 +28,8 @@ class Progress:
     epochs: int
     loss: float | None
     validation_accuracy: float | None
+    measured: int = 0
+    """The epoch, from 1, that the means are of; 0 before there are any."""
 
 
 def progress(
@@ -42,6 +44,7 @@ def progress(
         steps=steps,
         epoch=epoch,
         epochs=epochs,
+        measured=max(len(o.metrics.get("loss", [])) for o in outcomes),
         loss=sum(losses) / len(losses) if losses else None,
         validation_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
     )

@@ -58,9 +58,11 @@ def test_tensorboard_shows_every_curve(tiny: Path, tmp_path: Path) -> None:
         assert "alignment/loss/cosine.1" in events.Tags()["scalars"]
     means = EventAccumulator(str(tmp_path / "logs/tensorboard/tiny/backprop/mean"))
     means.Reload()
-    (first,) = means.Scalars("loss")
-    due = [record["curves"]["metrics"]["loss"][0] for record in records(tmp_path)]
-    assert (first.step, first.value) == (1, pytest.approx(sum(due) / 2))
+    told = [(event.step, event.value) for event in means.Scalars("loss")]
+    curves = [record["curves"]["metrics"]["loss"] for record in records(tmp_path)]
+    assert [step for step, _ in told] == [1, 2]
+    due = [sum(pair) / 2 for pair in zip(*curves, strict=True)]
+    assert [value for _, value in told] == pytest.approx(due)
 
 
 def test_mlflow_has_one_run_for_each_seed(
