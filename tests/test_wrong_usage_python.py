@@ -82,8 +82,14 @@ INPUTS: dict[str, Usage] = {
         r"shape \(128,\), but the model reads \(64,\)"),
     "a transposed batch": (
         lambda: flat_step(torch.rand(64, 50)), r"reads \(64,\): is it transposed\? x\.T"),
+    "predict with a transposed batch": (
+        lambda: bioplaus.Learner(flat(), "backprop").predict(torch.rand(64, 50)),
+        r"shape \(50,\), but the model reads \(64,\): is it transposed\? x\.T"),
     "channels last": (
         lambda: image_step(torch.rand(10, 8, 8, 3)), r"channels last\? x\.permute\(0, 3, 1, 2\)"),
+    "channels last, in predict": (
+        lambda: bioplaus.Learner(image(), "backprop", input_shape=(3, 8, 8)).predict(
+            torch.rand(10, 8, 8, 3)), r"channels last\? x\.permute\(0, 3, 1, 2\)"),
     "channels last, in backward": (
         lambda: bioplaus.backward(image(), torch.rand(10, 8, 8, 3), Y, "backprop"),
         r"module 0 \(Conv2d\): it reads 3 channels.*last\? x\.permute"),

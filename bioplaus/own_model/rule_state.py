@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -83,11 +83,9 @@ class RuleState:
             *self.memory.values(),
             *memory.values(),
         ]  # what is added to a gradient stays there
-        return update._replace(
-            grads=apart(update.grads, owned),
-            aux_grads=apart(update.aux_grads, owned),
-            memory=memory,
-        )
+        grads = each_apart(update.grads, owned)
+        aux_grads = each_apart(update.aux_grads, [*owned, *grads.values()])
+        return update._replace(grads=grads, aux_grads=aux_grads, memory=memory)
 
     def look(self, own: OwnNetwork, batch: Batch) -> Update:
         """This step's update as in `eval` mode; nothing is changed."""
@@ -151,6 +149,16 @@ class RuleState:
     def _draw(self, specs: Mapping[str, NoiseSpec], like: Tensor, purpose: str = "noise") -> Params:
         source = NoiseSource(specs, [self.seed], like.dtype, like.device, purpose=purpose)
         return unstack(source.at(self.step), 0)
+
+
+def each_apart(grads: Params, owned: Iterable[Tensor]) -> Params:
+    """As `apart`, and of each other: what two gradients share would be added to twice."""
+    found, taken = apart(grads, owned), set()
+    for name, grad in found.items():
+        place = grad.untyped_storage().data_ptr()
+        found[name] = grad.clone() if place in taken else grad
+        taken.add(place)
+    return found
 
 
 def write_gradients(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -62,6 +63,10 @@ def test_a_class_trains_as_the_rule_that_it_is(tmp_path: Path) -> None:
     assert sorted(frame["seed"]) == [0, 0, 1, 1]
     again = bioplaus.run(Mine, seeds=2, epochs=1, results=tmp_path)
     assert set(again["key"]) <= set(frame["key"])  # read, not trained again
+    beside: list[Any] = [np.arange(2), pandas.Series([1, 0]), np.uint8(2)]
+    for seeds in beside:  # the records of int seeds
+        more = bioplaus.run(Mine, seeds=seeds, epochs=1, results=tmp_path)
+        assert sorted(more["key"]) == sorted(again["key"]) and more.attrs["problems"] == []
 
 
 def test_a_rule_brings_its_options_and_settings_override_them(tmp_path: Path) -> None:

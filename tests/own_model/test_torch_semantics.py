@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 import bioplaus
 from bioplaus.errors import ModelError, UnsupportedError
+from bioplaus.own_model.rule_state import each_apart
 
 X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(20) % 3
@@ -140,6 +142,39 @@ def test_two_calls_add_up_on_both_sides() -> None:
         forward = net[2 * (int(name[0]) - 1)].weight
         # Kolen and Pollack 1994: both weights get the same update
         assert torch.allclose(forward.grad, feedback.grad, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        ("kolen-pollack", {}),
+        ("activation-relaxation", {"backward": "learned"}),
+        ("relaxed-predictive-coding", {"backward": "learned"}),
+        ("equilibrium-propagation", {"feedback": "own"}),
+        ("local-losses", {}),
+    ],
+)
+def test_one_batch_twice_doubles_a_rules_own_gradients(rule: str, options: Any) -> None:
+    net = model()
+    state = bioplaus.backward(net, X, Y, rule, **options).state
+    assert state.trained_by_caller
+    tensors = [*net.parameters(), *state.aux.values()]
+    once = [t.grad.clone() if t.grad is not None else None for t in tensors]
+    assert all(grad is not None and grad.any() for grad in once[-len(state.aux) :])
+    bioplaus.backward(net, X, Y, rule, state=state, **options)
+    for tensor, grad in zip(tensors, once, strict=True):
+        if grad is None:
+            assert tensor.grad is None
+        else:
+            torch.testing.assert_close(tensor.grad, 2 * grad, rtol=1e-12, atol=0)
+
+
+def test_gradients_that_share_memory_come_apart() -> None:
+    one = torch.ones(2, 3)
+    found = each_apart({"a": one, "b": one, "c": one[0]}, [])
+    for grad in found.values():
+        grad.add_(1)
+    assert all(torch.equal(grad, torch.full_like(grad, 2)) for grad in found.values())
 
 
 def test_halves_of_a_batch_add_up_to_the_whole() -> None:

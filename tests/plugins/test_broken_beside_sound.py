@@ -12,6 +12,7 @@ from bioplaus import tasks
 from bioplaus.analysis.report import Report
 from bioplaus.cli.report import rendered
 from bioplaus.errors import PluginError
+from bioplaus.experiments.experiment import plan
 from bioplaus.plugins import registry
 from bioplaus.records.schema import ResultSet
 from bioplaus.running.logger import Logger, Loggers
@@ -79,6 +80,26 @@ def test_the_file_is_the_reason_where_its_rule_is_asked_for(
     assert line.startswith("Error: ") and "own.py" in line and told in line
 
 
+@pytest.mark.parametrize("name", ["règle", "my rule", "a/b", "x" * 81])
+def test_a_suite_of_a_bad_name_says_so_before_training(
+    name: str, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(RULE.replace("mine", name), encoding="utf-8")
+    suite = tmp_path / "s.toml"
+    for rules, status in ((f'["{name}"]', 1), (f'["{name}", "backprop"]', 0)):
+        suite.write_text(
+            f'name = "s"\nrules = {rules}\ntasks = ["{tiny}"]\nseeds = 1\nepochs = 1\n',
+            encoding="utf-8",
+        )
+        dry = [] if status else ["--dry-run"]
+        done = call("bench", str(suite), "--plugin", str(tmp_path / "own.py"), *dry,
+                    "--results", str(tmp_path / "r"))  # fmt: skip
+        assert done.exit_code == status and "Traceback" not in done.output, done.output
+        assert "is no name for a rule" in done.stderr and "own.py" in done.stderr
+        assert ("backprop on tiny" in done.stdout) == (status == 0)
+        assert rules_kept(tmp_path / "r") == []
+
+
 def test_a_suite_of_all_rules_leaves_it_out(tiny: Path, site: Path, tmp_path: Path) -> None:
     install(site, "absent", "", "other = nosuchmodule:Rule", "bioplaus.rules")
     suite = tmp_path / "s.toml"
@@ -116,6 +137,8 @@ def test_a_bad_task_file_stops_nobody_who_does_not_use_it(content: str, site: Pa
     (site / "othertasks" / "bad.toml").write_text(content, encoding="latin-1")
     listed = call("list", "tasks", "--rule", "burstccn")
     assert listed.exit_code == 0 and "digits-sigmoid" in listed.stdout
+    (chosen,) = plan(["burstccn"])  # whose task is looked for among all
+    assert chosen.task.name == "digits-sigmoid"
     asked = call("run", "--rule", "backprop", "--task", "bad")
     assert asked.exit_code == 1 and "othertasks_info 1.0" in asked.stderr.splitlines()[-1]
 
