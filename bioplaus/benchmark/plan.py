@@ -141,9 +141,9 @@ class Benchmark:
     suite: Suite
     entries: list[Entry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    """What cannot run and why, one line each."""
     refusals: list[Refusal] = field(default_factory=list)
     """Those of the skipped that no rule's settings or machine can mend."""
-    """What cannot run and why, one line each."""
     broken: dict[str, str] = field(default_factory=dict)
     """Rules and tasks whose plugins are broken, and how; each is one of `skipped` too."""
 

@@ -58,8 +58,9 @@ def shipped_speeds(lefts: Sequence[Left]) -> tuple[dict[tuple[str, str], float],
     """
     found: dict[tuple[str, str], float] = {}
     sources: list[str] = []
+    known = shipped()
     for item in lefts:
-        row = next((row for row in shipped() if row.tells_of(item.entry.base)), None)
+        row = next((row for row in known if row.tells_of(item.entry.base)), None)
         steps, timed = steps_per_epoch(item.entry), row and _steps_timed(row, item.entry)
         if row is not None and steps and timed:
             found[item.entry.task.name, item.entry.rule] = row.epoch_seconds * steps / timed

@@ -13,7 +13,7 @@ threshold at rest that a reset subtracts):
 
     s_t = 1[u_t >= threshold + b_t],     b_{t+1} = adaptation_decay b_t + adaptation s_t,   b_1 = 0
 
-Spikes have no slope. Learning puts a surrogate psi(u_t - threshold) in its place (Neftci,
+Spikes have no slope. Learning puts a surrogate psi(u_t - threshold - b_t) in its place (Neftci,
 Mostafa and Zenke 2019, doi:10.1109/MSP.2019.2931595), which belongs to the network, not to a
 rule: the gradient by autograd that rules are compared with goes by the same one.
 """

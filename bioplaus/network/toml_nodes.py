@@ -13,13 +13,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     WrapSerializer,
     WrapValidator,
-    field_validator,
     model_serializer,
     model_validator,
 )
 
 from bioplaus.errors import ConfigError, closest
-from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.combining import Slice, added, joined, multiplied
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.layer_kind import built, dumped, or_other
@@ -35,29 +33,17 @@ from bioplaus.network.toml_layers import (
     with_type,
 )
 from bioplaus.network.toml_norms import GroupNormSpec, LayerNormSpec
-from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
+from bioplaus.network.toml_tables import MOST, Activated, ActiveSpec, Spec
 from bioplaus.system.toml_files import TABLE
 
 INPUT = "x"
 """The network's input, as nodes name it."""
 
 
-class _Combining(BaseModel):
-    """A node without weights that may have several inputs."""
+class _Combining(Activated):
+    """A node without weights that may have several inputs; the activation is of the result."""
 
     model_config = TABLE
-
-    activation: str = Field("identity", description="of the result")
-
-    @field_validator("activation")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        return str(parse_activation(text))
-
-    @property
-    def function(self) -> Activation:
-        """The activation itself."""
-        return parse_activation(self.activation)
 
     @abstractmethod
     def build(self, below: Sequence[Shape]) -> Layer:

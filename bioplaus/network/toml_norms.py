@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from bioplaus.errors import ConfigError
-from bioplaus.network.activations import Activation, parse_activation
 from bioplaus.network.group_norm import GroupNorm
 from bioplaus.network.layer import Layer, Shape
-from bioplaus.network.toml_tables import MOST, Spec
+from bioplaus.network.toml_tables import MOST, Activated, Spec
 
 
-class _NormSpec(Spec):
-    activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
-
-    @field_validator("activation")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        return str(parse_activation(text))
-
-    @property
-    def function(self) -> Activation:
-        """The activation itself."""
-        return parse_activation(self.activation)
-
+class _NormSpec(Activated, Spec):
     def at_each_step(self, below: Shape, steps: int) -> Layer:
         raise ConfigError("there is no normalisation in networks in time")
 

@@ -34,31 +34,36 @@ class Spec(BaseModel):
         return AtEachStep(inner, steps, inner.activation)
 
 
-class ActiveSpec(Spec):
-    """A layer with weights and an activation."""
+class Activated(BaseModel):
+    """What has an activation by its name."""
 
     activation: str = Field("identity", description="tanh, leaky_relu(0.1), ...")
-    bias: bool = True
-    neuron: NeuronSpec | None = Field(None, description="in a network in time, its activation")
-    delay: int | None = Field(
-        None, ge=0, le=1, description="in a network in time, steps by which its input comes later"
-    )
 
     @field_validator("activation")
     @classmethod
     def _canonical(cls, text: str) -> str:
         return str(parse_activation(text))
 
+    @property
+    def function(self) -> Activation:
+        """The activation itself."""
+        return parse_activation(self.activation)
+
+
+class ActiveSpec(Activated, Spec):
+    """A layer with weights and an activation."""
+
+    bias: bool = True
+    neuron: NeuronSpec | None = Field(None, description="in a network in time, its activation")
+    delay: int | None = Field(
+        None, ge=0, le=1, description="in a network in time, steps by which its input comes later"
+    )
+
     @model_validator(mode="after")
     def _one_activation(self) -> Self:
         if self.neuron is not None and self.activation != "identity":
             raise ValueError(f"a neuron is an activation: leave out {self.activation!r}")
         return self
-
-    @property
-    def function(self) -> Activation:
-        """The activation itself."""
-        return parse_activation(self.activation)
 
     @property
     def needs_time(self) -> bool:

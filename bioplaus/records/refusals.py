@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bioplaus.errors import RecordError, shown
+from bioplaus.records.beside import read_beside
 from bioplaus.system.atomic_files import write_atomically
 
 FILE = "refusals.json"
@@ -35,21 +35,13 @@ class _Refusals(BaseModel):
 
 def read_refusals(folder: Path) -> list[Refusal]:
     """What a results folder says, sorted; RecordError where its file holds something else."""
-    path = folder / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from None
-    try:
-        return sorted(_Refusals.model_validate(json.loads(text)).refusals)
-    except (ValidationError, ValueError, RecursionError) as error:
-        reason = shown(" ".join(str(error).split()), 200)
-        raise RecordError(
-            f"{path} says in no way that this bioplaus knows which rules cannot train what, and "
-            f"stays as it is: move it away ({reason})"
-        ) from None
+    known = read_beside(
+        folder / FILE,
+        _Refusals,
+        "says in no way that this bioplaus knows which rules cannot train what, and stays "
+        "as it is: move it away",
+    )
+    return sorted(known.refusals)
 
 
 def add_refusals(folder: Path, refusals: Iterable[Refusal]) -> None:

@@ -12,9 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bioplaus.errors import RecordError, shown
+from bioplaus.records.beside import read_beside
 from bioplaus.system.atomic_files import write_atomically
 
 FILE = "verification.json"
@@ -66,20 +66,12 @@ def checksum_of(path: Path) -> str:
 
 def read_verification(path: Path) -> Verification:
     """What a file holds, nothing where there is none; RecordError where it holds something else."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Verification()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from None
-    try:
-        return Verification.model_validate(json.loads(text))
-    except (ValidationError, ValueError, RecursionError) as error:
-        reason = shown(" ".join(str(error).split()), 200)
-        raise RecordError(
-            f"{path} is no verification that this bioplaus knows, and stays as it is; "
-            f"write to another file with -o FILE ({reason})"
-        ) from None
+    return read_beside(
+        path,
+        Verification,
+        "is no verification that this bioplaus knows, and stays as it is; write to another file "
+        "with -o FILE",
+    )
 
 
 def add_to(path: Path, files: Iterable[VerifiedFile]) -> None:

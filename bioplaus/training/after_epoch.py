@@ -37,7 +37,7 @@ class AfterEpoch:
     ) -> None:
         """capture: replay CUDA graphs on such a device. probe: compare updates with gradients."""
         self._budget, self._stepper = budget, stepper
-        self.marking = _marking(rule, net, splits, budget, stepper, capture)
+        self._marking = _marking(rule, net, splits, budget, stepper, capture)
         self._probe = _probe(rule, net, splits, budget, stepper, capture) if probe else None
         self._kept = Kept(budget.stopping) if budget.stopping else None
 
@@ -53,9 +53,9 @@ class AfterEpoch:
         marks: Marks = {}
         alignment: dict[str, dict[str, list[float]]] = {}
         if self._budget.is_evaluated(epoch):
-            marks = self.marking.after_epoch(params, state)
+            marks = self._marking.after_epoch(params, state)
             if epoch == self._budget.epochs and self._kept is None:
-                marks |= self.marking.at_the_end(params, state)
+                marks |= self._marking.at_the_end(params, state)
             alignment = self._probe(params, state) if self._probe else {}
         healthy = [a and b for a, b in zip(self._finite().tolist(), finite, strict=True)]
         note_epoch(outcomes, epoch, means, marks, alignment, healthy)
@@ -70,7 +70,7 @@ class AfterEpoch:
             params, state = self._kept.networks(params, state)
             self._kept.close(outcomes)
             if any(outcome.diverged_epoch is None for outcome in outcomes):
-                note_end(outcomes, self.marking.at_the_end(params, state))
+                note_end(outcomes, self._marking.at_the_end(params, state))
         return params, state
 
     def _finite(self) -> Tensor:

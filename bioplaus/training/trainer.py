@@ -18,7 +18,6 @@ from bioplaus.system.interruption import Interruption
 from bioplaus.training.after_epoch import AfterEpoch
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors, part_of
-from bioplaus.training.marking import Marking
 from bioplaus.training.progress import Progress, Splits, progress
 from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors, worst_of
 from bioplaus.training.stepper import Compile, Stepper
@@ -78,11 +77,6 @@ class Trainer:
     def state(self) -> State:
         """All replicas' rule state, stacked."""
         return self.stepper.state
-
-    @property
-    def marking(self) -> Marking:
-        """What measures replicas."""
-        return self._after_epoch.marking
 
     @property
     def kept(self) -> Params:

@@ -165,3 +165,26 @@ def replicas_of_backprop(net: Network, seed: int) -> tuple[Params, Batch, Params
     replayed = make_fx(step)(params, state, copies, {})(params, state, copies, {})
     assert all(grad.equal(replayed.grads[name]) for name, grad in grads.items())
     return params, batch, grads
+
+
+def task_text(hidden: str) -> str:
+    """A task file of a small network in time around this hidden layer's table."""
+    return f"""
+name = "trains"
+dataset = "digits"
+loss = "mse"
+batch_size = 50
+epochs = 2
+
+[optimizer]
+name = "adam"
+
+[network]
+steps = 6
+layers = [
+    {{ type = "encode" }},
+    {hidden},
+    {{ units = 10, neuron = {{ decay = 0.8, fires = false }} }},
+    {{ type = "readout" }},
+]
+"""

@@ -23,6 +23,7 @@ from tests.helpers.spiking import (
     replicas_of_backprop,
     spiking_network,
     step_by_step,
+    task_text,
 )
 
 UNIT = Neuron(0.9, 0.6, adaptation=0.2, adaptation_decay=0.85)
@@ -97,25 +98,7 @@ def changed(tmp_path: Path, neuron: str) -> Task:
     return read_task(str(path))
 
 
-TASK = """
-name = "adaptive"
-dataset = "digits"
-loss = "mse"
-batch_size = 50
-epochs = 2
-
-[optimizer]
-name = "adam"
-
-[network]
-steps = 6
-layers = [
-    { type = "encode" },
-    { units = 12, neuron = { decay = 0.75 } },
-    { units = 10, neuron = { decay = 0.8, fires = false } },
-    { type = "readout" },
-]
-"""
+TASK = task_text("{ units = 12, neuron = { decay = 0.75 } }")
 
 
 def test_tables_make_them_and_no_adaptation_is_the_task_as_it_was(tmp_path: Path) -> None:

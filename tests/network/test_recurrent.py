@@ -30,6 +30,7 @@ from tests.helpers.spiking import (
     replicas_of_backprop,
     spiking_network,
     step_by_step,
+    task_text,
 )
 
 CHOICES = [
@@ -111,25 +112,7 @@ def test_impossible_layers_are_refused() -> None:
         Recurrent(Conv2d((3, 2, 2), 4, 2), 7, Neuron())
 
 
-TASK = """
-name = "memory"
-dataset = "digits"
-loss = "mse"
-batch_size = 50
-epochs = 2
-
-[optimizer]
-name = "adam"
-
-[network]
-steps = 6
-layers = [
-    { type = "encode" },
-    { units = 12, neuron = { decay = 0.9 }, recurrent = true },
-    { units = 10, neuron = { decay = 0.8, fires = false } },
-    { type = "readout" },
-]
-"""
+TASK = task_text("{ units = 12, neuron = { decay = 0.9 }, recurrent = true }")
 
 
 def layers(tmp_path: Path, old: str = "", new: str = "") -> tuple[Layer, ...]:

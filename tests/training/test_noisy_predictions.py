@@ -86,7 +86,7 @@ def test_an_evaluation_is_the_same_in_any_company(
     """Beside other seeds, with a validation split, in small batches, and a second time."""
     alone = trained(rule, net, [3])
     noisy = alone.outcomes[0].test_accuracy
-    marks = alone.marking.after_epoch(alone.params, alone.state)
+    marks = alone._after_epoch._marking.after_epoch(alone.params, alone.state)
     assert [marks["test_accuracy"][0], marks["test_accuracy"][0]] == [noisy[-1]] * 2
     monkeypatch.setattr(evaluation, "_ELEMENTS", 12_000)
     among = trained(rule, net, [0, 3, 1], validation=20)
