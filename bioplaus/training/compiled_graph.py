@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from bioplaus.system.processes import usable_cores
+
 Compiled = Callable[..., Sequence[Tensor]]
+
+_COMPILERS = 2
+"""C++ compilers at a time: each takes some hundred MB, and other workers may run beside."""
+_VECTORS = "AVX2", "AVX512"
 
 
 def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
@@ -43,8 +49,7 @@ def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
                 from torch._inductor import CompiledArtifact  # type: ignore[attr-defined]
 
                 return bound(CompiledArtifact.load(path=str(kept), format="binary"))
-        # one kernel after the other: a pool of compilers takes longer to start than it saves
-        with config.patch(compile_threads=1):
+        with config.patch(inductor_settings(tensors[0].device)):
             # shapes as they are: without them inductor takes nothing into its cache
             compiled = standalone_compile(
                 lifted, [*tensors, *constants], dynamic_shapes="from_example_inputs"
@@ -54,6 +59,26 @@ def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
             kept.parent.mkdir(parents=True, exist_ok=True)
             compiled.save(path=str(kept), format="binary")
     return bound(compiled)
+
+
+def inductor_settings(device: torch.device) -> dict[str, Any]:
+    """Inductor's, for what a first compilation spends beside the code itself.
+
+    Left to itself it compiles torch's vector headers once for each of the processor's instruction
+    sets, to see whether it may use them. Where torch's own kernels run on them, it may; a C++
+    compiler that knows less than torch's ends in a replay, as where there is none.
+    """
+    from torch._inductor import config
+
+    settings: dict[str, Any] = {}
+    if device.type != "cpu":
+        # kernels of a GPU go to a pool of processes, which takes longer to start than it saves
+        settings["compile_threads"] = 1
+    else:
+        settings["compile_threads"] = min(_COMPILERS, usable_cores())
+        if config.cpp.vec_isa_ok is None and torch.backends.cpu.get_cpu_capability() in _VECTORS:
+            settings["cpp.vec_isa_ok"] = True
+    return settings
 
 
 def is_kept(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bioplaus.training.compiled_graph import compile_graph, is_kept
+from bioplaus.training.compiled_graph import compile_graph, inductor_settings, is_kept
 from bioplaus.training.traced_step import Traceable, trace
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -69,3 +69,35 @@ def test_a_graph_with_constants_is_read_back_and_does_the_same(
         product, total = compile_graph(graph, [x])(x)
         assert product.tolist() == [0.5, 7.0] and total == 9.0
     assert len(list(tmp_path.glob("bioplaus-*.bin"))) == 1
+
+
+def test_a_first_compilation_asks_for_no_instruction_set_that_torch_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors as wide as those of torch's own kernels, without compiling its headers for each."""
+    from torch._inductor import config
+    from torch._inductor.cpu_vec_isa import pick_vec_isa, valid_vec_isa_list
+
+    width = {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
+    if width is None:
+        pytest.skip("neither AVX2 nor AVX512 here")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    valid_vec_isa_list.cache_clear()
+    with config.patch(inductor_settings(torch.device("cpu"))):
+        assert pick_vec_isa().bit_width() == width
+    sources = [path.read_text() for path in tmp_path.rglob("*.cpp")]
+    assert not any("at::vec" in source for source in sources)
+
+
+def test_what_the_user_says_of_instruction_sets_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    with config.patch({"cpp.vec_isa_ok": False}):
+        assert "cpp.vec_isa_ok" not in inductor_settings(torch.device("cpu"))
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "DEFAULT")
+    assert "cpp.vec_isa_ok" not in inductor_settings(torch.device("cpu"))
+
+
+def test_a_gpu_gets_no_pool_of_processes() -> None:
+    assert inductor_settings(torch.device("cuda")) == {"compile_threads": 1}
