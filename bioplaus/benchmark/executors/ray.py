@@ -11,46 +11,35 @@ import contextlib
 import os
 import pickle
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from bioplaus.benchmark.executor import STALL_SECONDS, Executor, JobError, Setup, WorkerLost, settle
+from bioplaus.benchmark.executor import STALL_SECONDS, JobError, Setup, settle
 from bioplaus.benchmark.executors import ray_cluster, ray_worker
+from bioplaus.benchmark.executors.cluster import ClusterExecutor, Ticket
 from bioplaus.benchmark.executors.work import Origin
 from bioplaus.errors import BioplausError
 
 if TYPE_CHECKING:
-    from bioplaus.benchmark.jobs import Job
     from bioplaus.tasks.data_cache import Need
     from bioplaus.tasks.task import Task
-    from bioplaus.training.progress import Progress
-
-R = TypeVar("R")
 
 _TICK_SECONDS = 0.2
 
 
 @dataclass
-class _Ticket:
-    """A job that was submitted."""
-
-    number: int
-    job: Job[Any]
-    watch: Callable[[Progress], None]
-    future: Future[Any]
+class RayTicket(Ticket):
     sign: float | None = None
     """When it last gave a sign of life; None where it has not begun."""
 
 
-class RayExecutor(Executor):
+class RayExecutor(ClusterExecutor[RayTicket]):
     """Nodes of a Ray cluster, one thread for each job."""
 
     name: ClassVar[str] = "ray"
+    trouble: ClassVar[str] = "the Ray cluster is out of reach"
+    ticket = RayTicket
 
     def __init__(
         self,
@@ -68,7 +57,7 @@ class RayExecutor(Executor):
             ray_cluster.connect(ray, address, slots or usable_cores())
         try:
             device = ray_cluster.device_of(ray, device)
-            super().__init__(slots or ray_cluster.room(ray, device), device)
+            super().__init__(slots or ray_cluster.room(ray, device), device, timeout)
             self._gpu_memory = ray_cluster.smallest_gpu(ray) if device == "cuda" else 0
             self._board = self._beside_driver(ray_worker.ProgressBoard)
         except BaseException:
@@ -76,18 +65,9 @@ class RayExecutor(Executor):
                 ray.shutdown()
             raise
         self._perform = ray.remote(ray_worker.perform)
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closed = False
-        self._broken: BioplausError | None = None
-        self._count = 0
-        self._waiting: deque[_Ticket] = deque()
-        self._running: dict[Any, _Ticket] = {}
         self._parts: dict[tuple[Task, str], Any] = {}
         self._poll: Any = None
-        self._thread = threading.Thread(target=self._work, name="bioplaus-ray", daemon=True)
-        self._thread.start()
+        self.start()
 
     @classmethod
     def open(cls, setup: Setup) -> Self:
@@ -101,63 +81,27 @@ class RayExecutor(Executor):
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         return self._ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
 
-    def submit(self, job: Job[R], watch: Callable[[Progress], None]) -> Future[R]:
-        future: Future[R] = Future()
-        with self._lock:
-            if self._broken is not None:
-                future.set_exception(self._broken)
-                return future
-            self._count += 1
-            self._waiting.append(_Ticket(self._count, job, watch, future))
-        self._wake.set()
-        return future
-
-    def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            while self._waiting:
-                self._waiting.popleft().future.cancel()
-        self._wake.set()
-        self._thread.join()
-        for reference, ticket in self._running.items():
-            self._cancel(reference)
-            ticket.future.set_exception(WorkerLost(f"{ticket.job.title}: stopped"))
-        self._running.clear()
-        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to clear up
-            self._ray.kill(self._board)
-        if self._owner:
-            self._ray.shutdown()
-
-    def _work(self) -> None:
-        """The only thread that talks to Ray from here on."""
-        try:
-            while not self._closed:
-                self._wake.clear()
-                self._launch()
-                self._collect()
-                self._read_board()
-        except Exception as error:  # the cluster is gone: no job can tell anything more
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._give_up(BioplausError(f"the Ray cluster is out of reach: {reason}"))
-
-    def _launch(self) -> None:
-        while len(self._running) < self.slots and not self._closed:
-            with self._lock:
-                if not self._waiting:
-                    return
-                ticket = self._waiting.popleft()
-            if not ticket.future.set_running_or_notify_cancel():
-                continue
+    def turn(self) -> None:
+        while ticket := self.next():
             try:
                 reference = self._start(ticket)
             except (BioplausError, pickle.PicklingError, AttributeError, TypeError) as error:
                 ticket.future.set_exception(JobError(f"{ticket.job.title}: {error}"))
             else:
-                self._running[reference] = ticket
+                self.running[reference] = ticket
+        self._collect()
+        self._read_board()
 
-    def _start(self, ticket: _Ticket) -> Any:
+    def cancel(self, reference: Any) -> None:
+        self._ray.cancel(reference, force=True)
+
+    def release(self) -> None:
+        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to clear up
+            self._ray.kill(self._board)
+        if self._owner:
+            self._ray.shutdown()
+
+    def _start(self, ticket: RayTicket) -> Any:
         job, need = ticket.job, ticket.job.need()
         resources = job.resources()
         gpus = 0.0
@@ -188,15 +132,15 @@ class RayExecutor(Executor):
 
     def _collect(self) -> None:
         """Whatever has come back, after a tick at most."""
-        references = list(self._running)
+        references = list(self.running)
         if not references:
-            self._wake.wait(_TICK_SECONDS)
+            self.over.wait(_TICK_SECONDS)
             return
         found, _ = self._ray.wait(references, timeout=_TICK_SECONDS)
         if found:
             found, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
         for reference in found:
-            ticket = self._running.pop(reference)
+            ticket = self.running.pop(reference)
             try:
                 kind, content = self._ray.get(reference)
             except self._ray.exceptions.RayError as error:
@@ -214,33 +158,16 @@ class RayExecutor(Executor):
             return
         news, now = self._ray.get(self._poll), time.monotonic()
         self._poll = None
-        for reference, ticket in list(self._running.items()):
+        for reference, ticket in list(self.running.items()):
             if ticket.number in news:
                 ticket.sign = now
                 progress = news[ticket.number]
                 if progress is not None:
                     ticket.watch(progress)
             elif self._is_late(ticket, now):
-                del self._running[reference]
-                self._cancel(reference)
-                reason = f"no progress for {self._timeout:g} s, so its worker was ended"
-                ticket.future.set_exception(WorkerLost(f"{ticket.job.title}: {reason}"))
+                self.lose_silent(reference)
 
-    def _is_late(self, ticket: _Ticket, now: float) -> bool:
-        if ticket.sign is None or self._timeout is None:
+    def _is_late(self, ticket: RayTicket, now: float) -> bool:
+        if ticket.sign is None or self.timeout is None:
             return False
-        return now - ticket.sign > self._timeout
-
-    def _cancel(self, reference: Any) -> None:
-        with contextlib.suppress(Exception):  # it may have ended meanwhile
-            self._ray.cancel(reference, force=True)
-
-    def _give_up(self, error: BioplausError) -> None:
-        with self._lock:
-            self._broken = error
-            lost = [*self._running.values(), *self._waiting]
-            self._running.clear()
-            self._waiting.clear()
-        for ticket in lost:
-            if not ticket.future.cancelled():
-                ticket.future.set_exception(error)
+        return now - ticket.sign > self.timeout
