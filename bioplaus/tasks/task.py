@@ -72,7 +72,7 @@ class Task(BaseModel):
     pruning: Pruning | None = Field(None, description="weights left out from the start")
     continual: Continual | None = Field(None, description="experiences that are learned in turn")
     evaluate_every: Epochs | None = Field(
-        None, ge=1, description="epochs between two evaluations; default 1; the last has one"
+        None, description="epochs between two evaluations; default 1; the last has one"
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="keep the best network by validation, and stop; default the last one"
