@@ -26,7 +26,7 @@ class UnknownNameError(BioplausError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         quoted = shown(repr(name))
-        super().__init__(f"unknown {kind} {quoted}{closest(name, self.known)}{hint}")
+        super().__init__(f"unknown {kind} {quoted}{closest(name, self.known, kind)}{hint}")
 
 
 class PluginError(BioplausError):
@@ -57,14 +57,38 @@ class ModelError(BioplausError):
     """A torch model that the drop-in interface cannot take apart."""
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?`, or the whole list where nothing is close."""
+_LONGEST_LIST = 20
+_LISTS = {kind: f"{kind}s" for kind in ("rule", "dataset", "task", "suite")} | {"axis": "axes"}
+"""Kinds of names -> what `bioplaus list` calls them."""
+
+
+def closest(name: str, known: Iterable[str], kind: str = "") -> str:
+    """`; did you mean ...?`; where nothing is close, the whole list, or where it is to be had.
+
+    kind: what the names are, `rule` say.
+    """
     names = sorted(known)
-    name = name[:200]  # no plugin's is longer, and comparing takes the square of it
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.7)
+    near = near_to(name, names)
     if near:
-        return f"; did you mean {' or '.join(near)}?"
+        *others, last = near
+        return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    if kind in _LISTS and len(names) > _LONGEST_LIST:
+        return f"; `bioplaus list {_LISTS[kind]}` names the {len(names)} there are"
     return f"; there are: {', '.join(names)}" if names else "; there are none"
+
+
+def near_to(name: str, known: Iterable[str]) -> list[str]:
+    """The names that may be meant, the closest first, whatever the case.
+
+    Two that look like it; or four that begin with it, or whose initials it is, as dfa's are.
+    """
+    name = name[:200].lower()  # comparing takes the square of the length
+    known = sorted(known)
+    likeness = {o: difflib.SequenceMatcher(None, o.lower(), name).ratio() for o in known}
+    longer = [o for o in known if len(name) > 2 and o.lower().startswith(name)]
+    longer += [o for o in known if "-" in o and "".join(w[:1] for w in o.split("-")) == name]
+    found = longer or [o for o in known if likeness[o] >= 0.7]
+    return sorted(found, key=lambda o: -likeness[o])[: 4 if longer else 2]
 
 
 def shown(value: object, longest: int = 120) -> str:
@@ -186,7 +210,7 @@ def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
             inner
             for m in here
             if part in m.model_fields
-            for inner in _models_in(m.model_fields[part].annotation)
+            for inner in models_in(m.model_fields[part].annotation)
         ]
     return sorted({name for m in here for name in m.model_fields})
 
@@ -196,8 +220,8 @@ def _tag(model: type[BaseModel]) -> object:
     return field.default if field else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """All models that a type is made of."""
     if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
         return [annotation]
-    return [m for part in get_args(annotation) for m in _models_in(part)]
+    return [m for part in get_args(annotation) for m in models_in(part)]

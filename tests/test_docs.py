@@ -26,6 +26,7 @@ from bioplaus.benchmark.suite import parse_suite
 from bioplaus.cli import main
 from bioplaus.plugins import registry
 from bioplaus.plugins.from_file import add_rules
+from bioplaus.tasks.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -166,6 +167,8 @@ def test_a_page_works_as_it_stands(
     for language, code in content:
         if language == "toml" and "rules" in tomllib.loads(code):
             assert parse_suite(code, page.name).rule_entries()
+        if language == "toml" and "dataset" in tomllib.loads(code):
+            assert Task.model_validate(tomllib.loads(code)).build_network().depth
     torch.manual_seed(0)
     names = run_python(content, tmp_path)
     if "accuracy" in names:
@@ -186,6 +189,16 @@ def test_a_command_of_every_page_exists() -> None:
     for page in [README, *PAGES]:
         for command in re.findall(r"`bioplaus (\w+)", page.read_text()):
             assert command in main.commands, (page.name, command)
+
+
+def test_the_page_on_task_files_is_of_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python docs/hooks/task_page.py` writes it anew."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "hooks"))
+    import task_page
+
+    assert task_page.PAGE.read_text(encoding="utf-8") == task_page.task_page()
+    for field in ("evaluate_every", "early_stopping", "adaptation_decay", "warmup", "cutout"):
+        assert f"| `{field}` |" in task_page.task_page()
 
 
 def test_links_to_files_lead_somewhere() -> None:

@@ -253,13 +253,13 @@ def _open(
     executor: str, jobs: int | None, device: str, timeout: float, address: str | None
 ) -> Executor:
     from bioplaus.benchmark.executor import Setup
+    from bioplaus.benchmark.opened import open_executor
 
     number = 0 if jobs is None else chosen_count(jobs, "jobs", 10_000)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
         raise ConfigError(f"timeout is a number of seconds, 0 for none, not {timeout!r}")
     setup = Setup(number, device, timeout or None, address)
-    opened: Executor = registry.load("executor", executor).open(setup)
-    return opened
+    return open_executor(executor, setup)
 
 
 def _drive(works: list[Any], executor: Executor, store: Any) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 from bioplaus.benchmark.executor import Executor, JobError, WorkerLost
 from bioplaus.benchmark.steps import JobStep, Work
+from bioplaus.errors import BioplausError, PluginError
 from bioplaus.running.taking_turns import Later
+from bioplaus.system.blame import described
 from bioplaus.training.progress import Progress
 
 RETRIES = 2
@@ -73,8 +75,10 @@ def drive(works: Iterable[Work], executor: Executor, spectator: Spectator) -> No
                     time.sleep(_PAUSE_SECONDS)
                 continue
             # a timeout, because some platforms do not hear Ctrl-C during an endless wait
-            for future in wait(running, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED).done:
+            ready = wait(running, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED).done
+            for future in ready | {f for f in running if f.cancelled()}:
                 step, work = running.pop(future)
+                _check_outcome(future, executor)
                 losses = work.losses.setdefault(id(step), [])
                 if _is_lost(step, future, losses, spectator):
                     running[_submit(step, executor, spectator)] = step, work
@@ -110,6 +114,18 @@ def _advance(
 
 def _submit(step: JobStep, executor: Executor, spectator: Spectator) -> Future[Any]:
     return executor.submit(step.job, partial(spectator.progressed, step))
+
+
+def _check_outcome(future: Future[Any], executor: Executor) -> None:
+    """PluginError where an executor gave up a job, or raised an error of its own for it."""
+    if future.cancelled():
+        raise PluginError(f"the executor {executor.name} cancelled a job: it must end each one")
+    error = future.exception()
+    if error is not None and not isinstance(error, BioplausError):
+        raise PluginError(
+            f"the executor {executor.name} gave {described(error)} for a job: what a job raises is "
+            "a JobError of its future"
+        ) from error
 
 
 def _is_lost(step: JobStep, future: Future[Any], losses: list[str], spectator: Spectator) -> bool:

@@ -7,39 +7,52 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bioplaus.benchmark.optuna_study import FIRST_WAVE, LATER_WAVES
-from bioplaus.benchmark.plan import Benchmark, Left, Place, left
+from bioplaus.benchmark.plan import Benchmark, Entry, Left, Place, left
 from bioplaus.benchmark.tuning import trials_together
+from bioplaus.records.keys import digest
 from bioplaus.records.schema import Record
 from bioplaus.training.groups import evenly
 
-Speeds = Mapping[tuple[str, str], float]
-"""(task, rule) -> seconds of one seed's epoch, evaluation included."""
+Cell = tuple[str, str, str]
+"""A task's name, a rule, and a digest of all that the task is, its network's size among it."""
+Speeds = Mapping[Cell, float]
+"""Seconds of one seed's epoch, evaluation included."""
+
+
+def cell_of(entry: Entry) -> Cell:
+    """What a speed is of."""
+    return _cell(entry.task.name, entry.rule, entry.base.task.content())
+
+
+def _cell(task: str, rule: str, content: object) -> Cell:
+    return task, rule, digest({"task": content})
 
 
 def speeds(records: Iterable[Record]) -> Speeds:
     """The median over the records; seconds are shared equally by the seeds of a group."""
-    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
+    seen: dict[Cell, list[float]] = defaultdict(list)
     for record in records:
         timing, epochs = record.timing, len(record.curves.test_accuracy)
         together = record.provenance.get("epochs_together")
         epochs = together if isinstance(together, int) else epochs
         if epochs > 0:
             spent = timing.group_train_seconds + timing.group_evaluation_seconds
-            seen[record.task, record.rule].append(spent / timing.group_size / epochs)
-    return {place: statistics.median(found) for place, found in seen.items()}
+            cell = _cell(record.task, record.rule, record.configuration.get("task"))
+            seen[cell].append(spent / timing.group_size / epochs)
+    return {cell: statistics.median(found) for cell, found in seen.items()}
 
 
 def seconds(item: Left, known: Speeds) -> float | None:
     """What is left of an entry, on one worker; None where its speed was never seen."""
     entry = item.entry
-    speed = known.get((entry.task.name, entry.rule))
+    speed = known.get(cell_of(entry))
     if speed is None:
         return None
     trials = entry.budget.seeds * entry.budget.epochs * item.trials if entry.budget else 0
     return speed * (trials + len(item.seeds) * entry.base.task.epochs)
 
 
-def setups(records: Iterable[Record]) -> Speeds:
+def setups(records: Iterable[Record]) -> dict[tuple[str, str], float]:
     """(task, rule) -> seconds of tracing and compiling a step, the median over the records."""
     seen: dict[tuple[str, str], list[float]] = defaultdict(list)
     for record in records:
@@ -61,17 +74,18 @@ def waves_left(benchmark: Benchmark, place: Place) -> list[int]:
     return [0 if i is None else len(wave_sizes(i.trials)) + bool(i.seeds) for i in items]
 
 
-def waves(item: Left, known: Speeds, setup: Speeds, place: Place) -> list[list[float]] | None:
+def waves(
+    item: Left, known: Speeds, setup: Mapping[tuple[str, str], float], place: Place
+) -> list[list[float]] | None:
     """Seconds of each job of what is left of an entry, wave after wave; None for unknown.
 
     Trials of a wave are taken to be of one structure, so that as many train together as the
     device is quickest with.
     """
     entry = item.entry
-    where = entry.task.name, entry.rule
-    if where not in known:
+    pace, start = known.get(cell_of(entry)), setup.get((entry.task.name, entry.rule), 0.0)
+    if pace is None:
         return None
-    pace, start = known[where], setup.get(where, 0.0)
     found = []
     if entry.budget and item.trials:
         budget = entry.budget

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bioplaus.benchmark.estimate import Speeds
+from bioplaus.benchmark.estimate import Cell, Speeds, cell_of
 from bioplaus.benchmark.plan import Entry, Left, Place
 from bioplaus.errors import BioplausError, RecordError
 from bioplaus.experiments.experiment import Experiment
@@ -43,22 +44,24 @@ def timed(
     known: Speeds,
     place: Place,
     watch: Callable[[str], None] = lambda what: None,
-) -> dict[tuple[str, str], float]:
-    """(task, rule) -> seconds of one seed's epoch, of those whose speed is not known yet.
+) -> dict[Cell, float]:
+    """Seconds of one seed's epoch, of those whose speed is not known yet.
 
-    Without those that raise, whose examples nobody can count without the data, and those for
-    which no time is left. watch: told of each cell that is timed.
+    Of a sweep, the smallest and the largest network are timed, and what lies between is taken to
+    lie between them by its multiply-adds. Without those that raise, whose examples nobody can
+    count without the data, and those for which no time is left. watch: told of each cell that is
+    timed.
     """
-    found: dict[tuple[str, str], float] = {}
-    paces = _Paces(place)
+    sweeps: dict[tuple[str, str], dict[Cell, Left]] = defaultdict(dict)
     for item in lefts:
-        where = item.entry.task.name, item.entry.rule
-        steps = steps_per_epoch(item.entry)
-        if where in known or where in found or not steps:
-            continue
-        pace = paces.of(item.entry.base, len(item.seeds) or 1, watch)
-        if pace is not None:
-            found[where] = pace * steps
+        cell = cell_of(item.entry)
+        if cell not in known and steps_per_epoch(item.entry):
+            sweeps[item.entry.task.name, item.entry.rule].setdefault(cell, item)
+    paces = _Paces(place)
+    found = {}
+    for sweep in sweeps.values():
+        for cell, pace in paces.of_all(sweep, watch).items():
+            found[cell] = pace * (steps_per_epoch(sweep[cell].entry) or 0)
     paces.keep()
     return found
 
@@ -86,6 +89,21 @@ class _Paces:
         self._known = _read()
         self._start = time.monotonic()
 
+    def of_all(self, sweep: Mapping[Cell, Left], watch: Callable[[str], None]) -> dict[Cell, float]:
+        """Of one task's variations under one rule: the ends timed, those between interpolated."""
+        work = {cell: _multiply_adds(item.entry.base) for cell, item in sweep.items()}
+        least, most = min(work, key=work.__getitem__), max(work, key=work.__getitem__)
+        ends: dict[Cell, float] = {}
+        for cell in dict.fromkeys((least, most)):
+            item = sweep[cell]
+            pace = self.of(item.entry.base, len(item.seeds) or 1, watch)
+            if pace is None:
+                return ends
+            ends[cell] = pace
+        wide = work[most] - work[least] or 1
+        rise = (ends[most] - ends[least]) / wide
+        return {cell: ends[least] + rise * (work[cell] - work[least]) for cell in sweep}
+
     def of(self, experiment: Experiment, seeds: int, watch: Callable[[str], None]) -> float | None:
         replicas = min(seeds, self._place.together(experiment))
         key = self._key(experiment, replicas)
@@ -105,8 +123,8 @@ class _Paces:
             "device": device_name(self._device), "torch": torch.__version__,
             "rule": registry.find("rule", experiment.rule.name).origin(),
             "options": experiment.rule.config.model_dump(mode="json"),
-            "network": task.network.model_dump(mode="json"), "shape": experiment.network.in_shape,
-            "loss": task.loss, "batch_size": task.batch_size, "precision": experiment.precision,
+            "task": task.model_copy(update=_NO_MATTER).content(),
+            "shape": experiment.network.in_shape, "precision": experiment.precision,
             "optimizers": [experiment.optimizer.name, auxiliary and auxiliary.name],
             "replicas": replicas,
         })  # fmt: skip
@@ -114,6 +132,18 @@ class _Paces:
     def keep(self) -> None:
         with contextlib.suppress(RecordError):
             write_atomically(_file(), json.dumps(self._known, indent=1).encode())
+
+
+_NO_MATTER = {"dataset": "any", "validation": 0} | dict.fromkeys(
+    ("train_examples", "label_noise", "schedule", "evaluate_every", "early_stopping", "metric")
+)
+"""Of a task, for the time that a step takes."""
+
+
+def _multiply_adds(experiment: Experiment) -> int:
+    """Of a batch's way through the network."""
+    layers = experiment.network.layers
+    return experiment.task.batch_size * sum(layer.multiply_adds() for layer in layers)
 
 
 @torch.no_grad()

@@ -7,10 +7,13 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bioplaus.benchmark.estimate import Cell, cell_of
 from bioplaus.benchmark.pace import steps_per_epoch
 from bioplaus.benchmark.plan import Entry, Left
 from bioplaus.experiments.experiment import Experiment
 from bioplaus.tasks.task import read_task
+
+_SIZES = ("network", "depth", "width", "activation")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Measured:
             experiment.rule.name == self.rule
             and experiment.precision == self.precision
             and experiment.rule.config == type(experiment.rule).Config()
-            and task.network == timed.network
+            and all(getattr(task, size) == getattr(timed, size) for size in _SIZES)
             and (task.batch_size, task.loss) == (timed.batch_size, timed.loss)
         )
 
@@ -50,20 +53,19 @@ def shipped() -> list[Measured]:
     return [Measured(**row) for row in tomllib.loads(text)["measured"]]
 
 
-def shipped_speeds(lefts: Sequence[Left]) -> tuple[dict[tuple[str, str], float], list[str]]:
-    """(task, rule) -> seconds of one seed's epoch on a GPU, of those that a row tells of, and the
-    rows' sources. Raises what reading a task may.
+def shipped_speeds(lefts: Sequence[Left]) -> tuple[dict[Cell, float], list[str]]:
+    """Seconds of one seed's epoch on a GPU, of those that a row tells of, and the rows' sources.
 
-    Of another number of steps an epoch, in proportion.
+    Raises what reading a task may. Of another number of steps an epoch, in proportion.
     """
-    found: dict[tuple[str, str], float] = {}
+    found: dict[Cell, float] = {}
     sources: list[str] = []
     known = shipped()
     for item in lefts:
         row = next((row for row in known if row.tells_of(item.entry.base)), None)
         steps, timed = steps_per_epoch(item.entry), row and _steps_timed(row, item.entry)
         if row is not None and steps and timed:
-            found[item.entry.task.name, item.entry.rule] = row.epoch_seconds * steps / timed
+            found[cell_of(item.entry)] = row.epoch_seconds * steps / timed
             sources.append(row.source)
     return found, list(dict.fromkeys(sources))
 

@@ -10,7 +10,7 @@ import click
 
 from bioplaus import tasks
 from bioplaus.cli.bench import bench
-from bioplaus.cli.catalogue import list_group, show
+from bioplaus.cli.catalogue import list_group
 from bioplaus.cli.check import check
 from bioplaus.cli.claims import claims
 from bioplaus.cli.compare import compare
@@ -20,35 +20,20 @@ from bioplaus.cli.narrow_output import take_any_text
 from bioplaus.cli.new import new
 from bioplaus.cli.report import report
 from bioplaus.cli.run import run
+from bioplaus.cli.show import show
 from bioplaus.cli.show_activity import show_activity
 from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.cli.verify import verify
-from bioplaus.errors import BioplausError, closest
+from bioplaus.cli.wrong_usage import in_one_line, note_typed
+from bioplaus.errors import BioplausError
 from bioplaus.plugins import registry
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.system.secrets import redacted
-from bioplaus.system.shell import bioplaus
 
 # a thread that waits in a busy loop takes the core from the one it waits for, wherever another
 # program wants a core too; OpenMP reads this when torch is loaded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-class _WrongUsage(click.ClickException):
-    """What was typed is no command, in one line: what is wrong, and where to read on."""
-
-    exit_code = 2
-
-    def __init__(self, error: click.UsageError) -> None:
-        said, ctx = error.format_message().rstrip("."), error.ctx
-        group = ctx.command if ctx is not None else None
-        if isinstance(group, click.Group) and said.startswith("No such command"):
-            said = said.partition(". ")[0]  # later versions of click guess too
-            said += closest(said.split("'")[1] if "'" in said else "", group.commands)
-        words = ctx.command_path.split()[1:] if ctx is not None else []
-        how = bioplaus(*words, "--help")
-        super().__init__(redacted(f"{said}; see `{how}`", *sys.argv))
 
 
 class _Commands(click.Group):
@@ -58,7 +43,14 @@ class _Commands(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            raise _in_one_line(error) from None
+            raise in_one_line(error) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        note_typed(ctx, rest)
+        return name, command, rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         take_any_text()
@@ -75,7 +67,7 @@ class _Commands(click.Group):
                 raise
             raise click.ClickException(redacted(str(error), *sys.argv)) from None
         except click.UsageError as error:
-            raise _in_one_line(error) from None
+            raise in_one_line(error) from None
         except click.ClickException as error:  # it quotes what was typed
             vars(error)["message"] = redacted(error.message, *sys.argv)
             raise
@@ -88,11 +80,6 @@ class _Commands(click.Group):
                 err=True,
             )
             sys.exit(termination.code)
-
-
-def _in_one_line(error: click.UsageError) -> click.ClickException:
-    """The same; help that was asked for by giving nothing stays as it is."""
-    return error if isinstance(error, click.exceptions.NoArgsIsHelpError) else _WrongUsage(error)
 
 
 @click.group(

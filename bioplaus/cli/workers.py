@@ -10,7 +10,6 @@ import click
 
 from bioplaus.benchmark.executor import STALL_SECONDS
 from bioplaus.cli.options import device_option, executor_option, jobs_option
-from bioplaus.plugins import registry
 
 if TYPE_CHECKING:
     from bioplaus.benchmark.executor import Executor
@@ -31,10 +30,10 @@ class Workers:
     def open(self) -> Executor:
         """The executor; ConfigError for what it cannot do."""
         from bioplaus.benchmark.executor import Setup
+        from bioplaus.benchmark.opened import open_executor
 
         setup = Setup(self.jobs, self.device, self.timeout or None, self.address)
-        opened: Executor = registry.load("executor", self.executor).open(setup)
-        return opened
+        return open_executor(self.executor, setup)
 
 
 def workers_options(command: F) -> F:

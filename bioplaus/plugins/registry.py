@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -18,10 +19,11 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from bioplaus.errors import PluginError, UnknownNameError, shown
+from bioplaus.errors import PluginError, UnknownNameError, near_to, shown
 from bioplaus.plugins import names as naming
 from bioplaus.plugins.old_imports import hint
 from bioplaus.system.blame import described
+from bioplaus.system.shell import quoted
 
 GROUPS = {
     "rule": "bioplaus.rules",
@@ -225,7 +227,7 @@ def find(kind: str, name: str) -> Plugin:
     """The plugin of that name, not imported; UnknownNameError with the closest names."""
     known = plugins(kind)
     if name not in known:
-        raise UnknownNameError(kind, name, known, _reinstall_hint(kind, name))
+        raise UnknownNameError(kind, name, known, not_installed(kind, name, known))
     return known[name]
 
 
@@ -259,13 +261,32 @@ def _source_of(module: str) -> bytes | None:
         return None
 
 
-def _reinstall_hint(kind: str, name: str) -> str:
-    """What to do where a checkout's pyproject declares the name, but the installation does not."""
-    pyproject = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    try:
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    except (OSError, KeyError, tomllib.TOMLDecodeError):
+def not_installed(kind: str, name: str, known: Iterable[str]) -> str:
+    """What to do where there is no plugin of that name, and no name is near to it.
+
+    Where a pyproject.toml at hand declares it, the installation that lacks it is named.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    here = Path(name) if naming.fault(kind, name) is None else Path()
+    for folder in (checkout, Path(), here):
+        if name in _declared(folder, kind):
+            place = folder if folder == here != Path() else "."
+            way = "again " if folder == checkout else ""
+            return (
+                f"; {shown(folder / 'pyproject.toml')} declares it: install the project {way}"
+                f"({quoted('pip', 'install', '-e', place)})"
+            )
+    if near_to(name, known):
         return ""
-    if name in project.get("entry-points", {}).get(GROUPS[kind], {}):
-        return "; pyproject.toml declares it: install the project again (pip install -e .)"
-    return ""
+    given = {"rule": "given by --plugin FILE, or ", "task": "given as FILE.toml, or "}
+    return f"; one of your own is {given.get(kind, '')}installed: `pip install -e .` in its package"
+
+
+def _declared(folder: Path, kind: str) -> list[str]:
+    """The names of plugins that a project's pyproject.toml declares."""
+    try:
+        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+        project: Any = tomllib.loads(text)["project"]
+        return list(project.get("entry-points", {}).get(GROUPS[kind], {}))
+    except (OSError, KeyError, ValueError, AttributeError, TypeError):
+        return []

@@ -11,7 +11,7 @@ from bioplaus.system.toml_files import TABLE
 from bioplaus.tasks.continual import Continual
 from bioplaus.tasks.goal import Goal
 
-Epochs = Annotated[int, AfterValidator(lambda epochs: None if epochs == 1 else epochs)]
+Epochs = Annotated[int, Field(ge=1), AfterValidator(lambda n: None if n == 1 else n)]
 """Between two evaluations; 1 is the default, and in a record's key the same as that."""
 
 

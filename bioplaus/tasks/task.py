@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -23,6 +24,7 @@ from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
 from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.plugins import registry
 from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
 from bioplaus.tasks.augment import Augment
 from bioplaus.tasks.changes import instead, with_part
@@ -72,7 +74,7 @@ class Task(BaseModel):
     pruning: Pruning | None = Field(None, description="weights left out from the start")
     continual: Continual | None = Field(None, description="experiences that are learned in turn")
     evaluate_every: Epochs | None = Field(
-        None, ge=1, description="epochs between two evaluations; default 1; the last has one"
+        None, description="epochs between two evaluations; default 1; the last has one"
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="keep the best network by validation, and stop; default the last one"
@@ -235,7 +237,9 @@ def read_task(name_or_file: str) -> Task:
     elif name_or_file in tasks.names():
         return _of_plugin(name_or_file)
     else:
-        hint = "; a task of your own is given as FILE.toml"
+        hint = registry.not_installed("task", name_or_file, tasks.names())
+        if Path(name_or_file).is_dir():
+            hint = "; it is a folder, and a task of your own is given as FILE.toml"
         raise UnknownNameError("task", name_or_file, tasks.names(), hint)
     if {"rules", "tasks"} <= table.keys():
         raise ConfigError(f"{shown(name_or_file)} is a suite, not a task: `bioplaus bench` runs it")

@@ -1,12 +1,10 @@
-"""Pages made of the code itself: one for each rule, task files, and the record format."""
+"""Pages made of the code itself: one for each rule, and the record format."""
 
 from __future__ import annotations
 
 import html
 import inspect
 import re
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,10 @@ from typing import Any
 from equations import docstring, inline
 from pydantic import BaseModel
 
-from bioplaus.learning.optimizers import OptimizerSpec
-from bioplaus.learning.schedule import Schedule
-from bioplaus.network.toml_layers import LayerSpec
-from bioplaus.network.toml_neuron import NeuronSpec
 from bioplaus.plugins import registry
 from bioplaus.records import schema as records
 from bioplaus.reports.summary import COLUMNS
-from bioplaus.tasks.augment import Augment
-from bioplaus.tasks.early_stopping import EarlyStopping
-from bioplaus.tasks.goal import Goal
-from bioplaus.tasks.network_spec import NetworkSpec
-from bioplaus.tasks.task import Task
+from bioplaus.tasks.fields import in_words
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -152,34 +142,6 @@ def record_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def task_page() -> str:
-    """What a task file may hold, from the models that read it."""
-    lines = [
-        "# Task files",
-        "",
-        "A task is everything but the rule, in one TOML file: `bioplaus show digits-square` prints "
-        "one, `bioplaus new task my-task` begins one of your own, and `--task my-task.toml` runs "
-        "it. What is left out has its default; a field that is not named here is refused. "
-        "`--set task.batch_size=20` changes a field for one run. This page is made from the models "
-        "that read the files.",
-        "",
-        "## The task",
-        "",
-        *_fields(Task),
-    ]
-    for title, model in (("[optimizer]", OptimizerSpec), ("[network]", NetworkSpec)):
-        lines += ["", f"## {title}", "", *_fields(model)]
-    lines += ["", "## A layer of `layers`", "", "One table each, from the input up.", ""]
-    union, *_ = typing.get_args(LayerSpec)
-    for model in typing.get_args(union):
-        lines += ["", f"### {model.model_fields['type'].default}", "", *_fields(model, ("type",))]
-    parts = (Schedule, Augment, EarlyStopping, Goal, NeuronSpec)
-    for model in parts:
-        title = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", model.__name__.removesuffix("Spec")).lower()
-        lines += ["", f"## {title}, a table", "", *_fields(model)]
-    return "\n".join(lines) + "\n"
-
-
 def _fields(
     model: type[BaseModel], without: Sequence[str] = (), defaults: bool = True
 ) -> list[str]:
@@ -202,22 +164,4 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    return f"<code>{html.escape(_named(annotation)).replace('|', '&#124;')}</code>"
-
-
-def _named(kind: Any) -> str:
-    """A type in words, without what validates it."""
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return _named(parts[0])
-    if origin is typing.Literal:
-        return " | ".join(map(repr, parts))
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(map(_named, parts))
-    if kind in (None, type(None)):
-        return "null"
-    if kind is Ellipsis:
-        return "..."
-    if origin is not None:
-        return f"{origin.__name__}[{', '.join(map(_named, parts))}]"
-    return getattr(kind, "__name__", str(kind))
+    return f"<code>{html.escape(in_words(annotation)).replace('|', '&#124;')}</code>"

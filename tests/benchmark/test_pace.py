@@ -10,12 +10,13 @@ import torch
 from click.testing import CliRunner, Result
 
 from bioplaus.benchmark import pace as module
+from bioplaus.benchmark.estimate import cell_of
 from bioplaus.benchmark.pace import step_seconds, steps_per_epoch, timed
 from bioplaus.benchmark.plan import Left, Place, expand, left
 from bioplaus.benchmark.suite import read_suite
 from bioplaus.cli import main
 from bioplaus.cli.progress import TimeLeft
-from bioplaus.experiments.experiment import configure
+from bioplaus.experiments.experiment import Experiment, configure
 from bioplaus.plugins import registry
 from bioplaus.records.store import Store
 from bioplaus.tasks import data_cache
@@ -99,7 +100,26 @@ def test_what_was_timed_is_used_again(
     lefts, place = plans(suite, tmp_path)
     first = timed(lefts, {}, place)
     assert len(calls) == 2 and timed(lefts, {}, place) == first and len(calls) == 2
-    assert timed(lefts, {("tiny", "backprop"): 1.0}, place).keys() == {("tiny", "kolen-pollack")}
+    backprop, kolen_pollack = (cell_of(item.entry) for item in lefts)
+    assert timed(lefts, {backprop: 1.0}, place).keys() == {kolen_pollack}
+
+
+def test_of_a_sweep_the_ends_are_timed_and_the_rest_lies_between(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 units: 2 layers have 64 x 16 + 16 x 10 products, each further one 16 x 16 more."""
+    suite.write_text(SUITE + "[sweep]\ndepth = [2, 4, 8, 32]\n")
+    depths = []
+
+    def step(experiment: Experiment, *_: object) -> float:
+        depths.append(experiment.network.depth)
+        return experiment.network.depth / 8
+
+    monkeypatch.setattr(module, "step_seconds", step)
+    lefts, place = plans(suite, tmp_path)
+    found = timed(lefts, {}, place)
+    assert depths == [2, 32, 2, 32]  # of two rules
+    assert [found[cell_of(item.entry)] for item in lefts[::2]] == [2.5, 5.0, 10.0, 40.0]
 
 
 def test_seconds_of_an_epoch_are_its_steps(
