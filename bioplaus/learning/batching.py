@@ -17,6 +17,7 @@ from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, RuleConfig, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
+from bioplaus.network.running_statistics import initial_statistics, moved_statistics
 from bioplaus.numerics.random_streams import Stream, random_normal, random_uniform
 
 Rule = LearningRule[RuleConfig]
@@ -78,14 +79,14 @@ def initial(
 ) -> tuple[Params, State]:
     """Seed's parameters and rule state: drawn in float64 on the CPU, then cast.
 
-    The parameters depend on the seed and the network alone, not on the rule. changed: what
-    becomes of them before the rule sees them.
+    The parameters depend on the seed and the network alone, not on the rule; running statistics
+    are among them, which no rule sees. changed: what becomes of them before the rule sees them.
     """
     stream = Stream(seed)
     params = changed(net.init(stream.at("parameters")), seed)
     state = state_of(rule, net, params, stream.at("state"))
     moved = State(cast(state.aux, dtype, device), cast(state.memory, dtype, device))
-    return cast(params, dtype, device), moved
+    return cast(params | initial_statistics(net), dtype, device), moved
 
 
 def stacked_initial(
@@ -144,15 +145,19 @@ def batched_update(
     """`rule.update` over stacked parameters, state, batches and noise.
 
     Of the noise, what layers want (`Network.uniform_shapes`) stands beside the parameters; without
-    it they do as in a prediction.
+    it they do as in a prediction. So do normalisations over the batch whose running statistics are
+    among the parameters; without them they go by the batch.
 
     options: those in which the replicas differ, (R,) each, in the place of the rule's.
     """
 
+    statistics = initial_statistics(net).keys()
+
     def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
         drawn, own = apart_from_layers(noise, net.uniform_shapes(1))
         update = _with(rule, options).update(net, params | drawn, state, batch, own)
-        check_update(rule, params, state, update)
+        learned = {name: p for name, p in params.items() if name not in statistics}
+        check_update(rule, learned, state, update)
         return update
 
     def together(params: Params, state: State, batch: Batch, noise: Params) -> Update:
@@ -167,6 +172,23 @@ def batched_update(
                 "`update`: write x = x + y, not x += y or x.add_(y)"
             )
         return update
+
+    return together
+
+
+def batched_statistics(net: Network) -> Callable[[Params, Params, Tensor, Params], Params]:
+    """`moved_statistics` over stacked parameters, statistics, inputs and noise."""
+
+    def one(params: Params, statistics: Params, x: Tensor, noise: Params) -> Params:
+        drawn, _ = apart_from_layers(noise, net.uniform_shapes(1))
+        return moved_statistics(net, params | drawn, statistics, x)
+
+    def together(params: Params, statistics: Params, x: Tensor, noise: Params) -> Params:
+        if not statistics:
+            return {}
+        batched = vmap(one, randomness="error", chunk_size=_replicas_at_once(net, x))
+        found: Params = batched(params, statistics, x, noise)
+        return found
 
     return together
 

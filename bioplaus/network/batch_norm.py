@@ -1,4 +1,4 @@
-"""Batch normalisation as a layer, for one's own models.
+"""Batch normalisation as a layer, for one's own models and for task files.
 
 x = (h - mean) / sqrt(var + eps), a = gain * x + shift, channel by channel, where mean and var
 are the batch's (and the places') in training. An example's output then depends on the others
@@ -47,6 +47,8 @@ class BatchNorm(Layer):
     eps: float = 1e-5
     affine: bool = True
     activation: Activation = _IDENTITY
+    momentum: float = 0.1
+    """The weight of a batch in the running statistics, where no module has one."""
     kind: ClassVar[str] = "batch_norm"
     mixes_examples: ClassVar[bool] = True
 
@@ -63,6 +65,25 @@ class BatchNorm(Layer):
             return {}
         ones = torch.ones(self.below[0], dtype=torch.float64)
         return {"gain": ones, "shift": torch.zeros_like(ones)}
+
+    @property
+    def places(self) -> int:
+        """Values of a channel in one example."""
+        return torch.Size(self.below[1:]).numel()
+
+    def statistics(self) -> Params:
+        """The running statistics before the first batch, float64 on the CPU."""
+        ones = torch.ones(self.below[0], dtype=torch.float64)
+        return {"running_mean": torch.zeros_like(ones), "running_var": ones}
+
+    def moved(self, statistics: Params, residuals: Residuals, rate: float) -> Params:
+        """Running statistics after a batch, from a forward pass without them, as torch does."""
+        x, _, (mean, var) = residuals
+        n = x.shape[0] * self.places
+        return {
+            "running_mean": statistics["running_mean"].lerp(mean, rate),
+            "running_var": statistics["running_var"].lerp(var * n / (n - 1), rate),
+        }
 
     def forward(self, p: Params, h: Tensor) -> tuple[Tensor, Residuals]:
         if "running_mean" in p:
@@ -102,14 +123,19 @@ class BatchNorm(Layer):
         return channels.reshape(1, -1, *[1] * (len(self.below) - 1))
 
 
+def batch_norms(net: Network) -> list[tuple[int, BatchNorm]]:
+    """The batch normalisations of a network, with the numbers of their layers, from 0."""
+    inner = ((l, _innermost(layer)) for l, layer in enumerate(net.layers))
+    return [(l, layer) for l, layer in inner if isinstance(layer, BatchNorm)]
+
+
 class Norms:
     """The batch normalisations of a model, with the layers that they are in a network."""
 
     def __init__(self, modules: Iterable[nn.Module], net: Network) -> None:
         """modules: of the model, in the order of the layers that they are."""
         norms = [module for module in modules if isinstance(module, MODULES)]
-        inner = ((l, _innermost(layer)) for l, layer in enumerate(net.layers))
-        layers = [(l, layer) for l, layer in inner if isinstance(layer, BatchNorm)]
+        layers = batch_norms(net)
         self._pairs = list(zip((l for l, _ in layers), norms, strict=True))
         self._layers = [layer for _, layer in layers]
 
@@ -129,7 +155,7 @@ class Norms:
     def check(self, count: int, training: bool) -> None:
         """ModelError for a batch that has no variance."""
         for (_, module), layer in zip(self._pairs, self._layers, strict=True):
-            if training and module.training and count * _places(layer) < 2:
+            if training and module.training and count * layer.places < 2:
                 raise ModelError(
                     "BatchNorm needs at least two examples in a training batch: leave out a last "
                     "batch of one (DataLoader's drop_last=True)"
@@ -143,7 +169,7 @@ class Norms:
     def update(self, trace: Trace) -> None:
         """Move the running statistics towards those of the batch in a trace, as torch does."""
         for (l, module), layer in zip(self._pairs, self._layers, strict=True):
-            x, _, statistics = trace[l].residuals
+            *_, statistics = trace[l].residuals
             if statistics is None:
                 continue
             assert module.running_mean is not None and module.running_var is not None
@@ -152,15 +178,10 @@ class Norms:
             rate = module.momentum
             if rate is None:
                 rate = 1 / float(module.num_batches_tracked)
-            mean, var = statistics
-            n = x.shape[0] * _places(layer)
-            module.running_mean.lerp_(mean, rate)
-            module.running_var.lerp_(var * n / (n - 1), rate)
+            before = {"running_mean": module.running_mean, "running_var": module.running_var}
+            for name, after in layer.moved(before, trace[l].residuals, rate).items():
+                before[name].copy_(after)
 
 
 def _innermost(layer: Layer) -> Layer:
     return _innermost(layer.inner) if isinstance(layer, Wire) else layer
-
-
-def _places(layer: BatchNorm) -> int:
-    return torch.Size(layer.below[1:]).numel()

@@ -20,7 +20,7 @@ from bioplaus.network.pooling import AvgPool2d, Flatten, MaxPool2d
 from bioplaus.network.recurrent import Recurrent
 from bioplaus.network.residual import copied, joined
 from bioplaus.network.time import AtEachStep
-from bioplaus.network.toml_norms import GroupNormSpec, LayerNormSpec
+from bioplaus.network.toml_norms import BatchNormSpec, GroupNormSpec, LayerNormSpec
 from bioplaus.network.toml_tables import MOST, ActiveSpec, Spec
 from bioplaus.network.toml_time import EncodeSpec, ReadoutSpec, layers_in_time
 from bioplaus.network.truncation import Truncate, TruncatedDense
@@ -188,8 +188,8 @@ class ResidualSpec(Spec):
 
 
 KINDS = (
-    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "max_pool2d",
-    "avg_pool2d", "flatten", "truncate", "residual", "dropout", "encode", "readout",
+    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "batch_norm",
+    "max_pool2d", "avg_pool2d", "flatten", "truncate", "residual", "dropout", "encode", "readout",
 )  # fmt: skip
 
 
@@ -216,6 +216,7 @@ LayerSpec = Annotated[
         | DropoutSpec
         | LayerNormSpec
         | GroupNormSpec
+        | BatchNormSpec
         | TruncateSpec
         | ResidualSpec
         | EncodeSpec

@@ -32,7 +32,7 @@ from bioplaus.network.toml_layers import (
     TruncateSpec,
     with_type,
 )
-from bioplaus.network.toml_norms import GroupNormSpec, LayerNormSpec
+from bioplaus.network.toml_norms import BatchNormSpec, GroupNormSpec, LayerNormSpec
 from bioplaus.network.toml_tables import MOST, Activated, ActiveSpec, Spec
 from bioplaus.system.toml_files import TABLE
 
@@ -100,8 +100,9 @@ class ActivationSpec(_Combining):
 
 
 _KINDS = (
-    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "max_pool2d",
-    "avg_pool2d", "flatten", "truncate", "add", "multiply", "concat", "slice", "activation",
+    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "batch_norm",
+    "max_pool2d", "avg_pool2d", "flatten", "truncate", "add", "multiply", "concat", "slice",
+    "activation",
 )  # fmt: skip
 
 
@@ -121,6 +122,7 @@ _NodeLayer = Annotated[
         | Conv1dSpec
         | LayerNormSpec
         | GroupNormSpec
+        | BatchNormSpec
         | MaxPool2dSpec
         | AvgPool2dSpec
         | FlattenSpec

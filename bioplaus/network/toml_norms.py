@@ -1,4 +1,4 @@
-"""The layer tables of normalisations within an example."""
+"""The layer tables of normalisations: within an example, and over the batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from bioplaus.errors import ConfigError
+from bioplaus.network.batch_norm import BatchNorm
 from bioplaus.network.group_norm import GroupNorm
 from bioplaus.network.layer import Layer, Shape
 from bioplaus.network.toml_tables import MOST, Activated, Spec
@@ -37,3 +38,17 @@ class GroupNormSpec(_NormSpec):
 
     def build(self, below: Shape) -> Layer:
         return GroupNorm(below, self.groups, self.function)
+
+
+class BatchNormSpec(_NormSpec):
+    """Each channel to mean 0 and deviation 1 over the batch; a gain for each channel.
+
+    Predictions go by running statistics, each example for itself. For rules whose errors come
+    down by the layers' derivatives alone.
+    """
+
+    type: Literal["batch_norm"] = "batch_norm"
+    momentum: float = Field(0.1, gt=0, le=1, description="weight of a batch in the statistics")
+
+    def build(self, below: Shape) -> Layer:
+        return BatchNorm(below, activation=self.function, momentum=self.momentum)

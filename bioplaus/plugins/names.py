@@ -10,9 +10,9 @@ LONGEST = 80
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 """What Windows gives no file to, with any ending."""
 BUILT_IN_LAYERS = (
-    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "max_pool2d",
-    "avg_pool2d", "flatten", "truncate", "residual", "dropout", "encode", "readout", "add",
-    "multiply", "concat", "slice", "activation",
+    "dense", "tower", "conv2d", "conv1d", "layer_norm", "group_norm", "batch_norm",
+    "max_pool2d", "avg_pool2d", "flatten", "truncate", "residual", "dropout", "encode", "readout",
+    "add", "multiply", "concat", "slice", "activation",
 )  # fmt: skip
 _MEANT_OTHERWISE = {
     "rule": {

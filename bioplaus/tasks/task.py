@@ -22,6 +22,7 @@ from bioplaus.learning.rule import Need
 from bioplaus.learning.schedule import Schedule
 from bioplaus.network.losses import Loss, get_loss
 from bioplaus.network.network import Network
+from bioplaus.network.running_statistics import check_batches
 from bioplaus.network.toml_tables import MOST
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.plugins import registry
@@ -126,6 +127,7 @@ class Task(BaseModel):
         classes, loss = self._outputs(dataset)
         try:
             network = spec.build(dataset.shape, loss, classes, numbers="classes" not in self.gives)
+            check_batches(network, self.batch_size)
             if self.goal is not None:
                 self.goal.check(network.depth, dataset.shape)
             if self.augment is not None:

@@ -12,6 +12,7 @@ from bioplaus.learning.batching import Replica, Rule, stack, stacked_initial, un
 from bioplaus.learning.rule import Batch, Resting, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
+from bioplaus.network.running_statistics import initial_statistics
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.training.budget import Budget
 from bioplaus.training.masks import Masks
@@ -22,7 +23,7 @@ class Replicas:
     """The replicas of one rule as they stand between two steps.
 
     Parameters and auxiliary parameters stay where they are in memory: optimizers and CUDA
-    graphs hold them. So does the rest of the rule's state on a CUDA device.
+    graphs hold them. So do the rest of the rule's state and running statistics on a CUDA device.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Replicas:
         self._net, self._seeds = net, tuple(seeds)
         self._rules = [r.rule for r in each] or [rule] * len(self._seeds)
         self._masks = Masks(budget.pruning, net, self._seeds, budget.dense)
-        self.params, state = stacked_initial(
+        drawn, state = stacked_initial(
             self._rules, net, self._seeds, dtype, device, self._masks.initial
         )
-        self.aux, self.memory = self._masks.of_state(self.params, state)
+        self.statistics = {name: drawn.pop(name) for name in initial_statistics(net)}
+        self.trained = drawn
+        self.aux, self.memory = self._masks.of_state(self.trained, state)
         self._optimizer = StackedOptimizer(
-            [r.optimizer for r in each] or [budget.optimizer], self.params
+            [r.optimizer for r in each] or [budget.optimizer], self.trained
         )
         if self.aux and budget.aux_optimizer is None:
             raise PluginError(
@@ -61,7 +64,12 @@ class Replicas:
             if budget.aux_optimizer and self.aux
             else None
         )
-        self._memory_stays = device.type == "cuda"
+        self._stays = device.type == "cuda"
+
+    @property
+    def params(self) -> Params:
+        """What a prediction reads: parameters that learn, and running statistics; stacked."""
+        return {**self.trained, **self.statistics}
 
     @property
     def state(self) -> State:
@@ -69,22 +77,30 @@ class Replicas:
         return State(self.aux, self.memory)
 
     def given(self) -> list[Tensor]:
-        """What a step reads of them: parameters, auxiliary parameters and memory, in order."""
-        return [*self.params.values(), *self.aux.values(), *self.memory.values()]
+        """What a step reads of them, in the order of `names`."""
+        parts = self.trained, self.aux, self.memory, self.statistics
+        return [tensor for part in parts for tensor in part.values()]
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Of the parameters that learn, auxiliary parameters, memory and running statistics."""
+        return [list(part) for part in (self.trained, self.aux, self.memory, self.statistics)]
 
     def take(self, returned: Iterator[Tensor], resting: Resting) -> None:
-        """A step's gradients, auxiliary gradients and next memory, in the order of `given`.
+        """A step's gradients, auxiliary gradients, next memory and statistics, in that order.
 
         resting: what does not learn in it.
         """
         masks = self._masks
-        grads = [_graded(p, masks.grad(n, next(returned))) for n, p in self.params.items()]
+        grads = [_graded(p, masks.grad(n, next(returned))) for n, p in self.trained.items()]
         aux_grads = [_graded(p, masks.aux_grad(n, next(returned))) for n, p in self.aux.items()]
         memory = masks.remembered({name: next(returned) for name in self.memory})
-        self._optimizer.step(grads, _numbers(self.params, resting.params))
+        statistics = {name: next(returned) for name in self.statistics}
+        self._optimizer.step(grads, _numbers(self.trained, resting.params))
         if self._aux_optimizer is not None:
             self._aux_optimizer.step(aux_grads, _numbers(self.aux, resting.aux))
-        self._remember(memory)
+        self.memory = self._following(memory, self.memory)
+        self.statistics = self._following(statistics, self.statistics)
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the learning rates of the next steps by this, and by nothing from before."""
@@ -97,15 +113,16 @@ class Replicas:
         streams = [Stream(seed).at("refresh", number) for seed in self._seeds]
         if all(rule is self._rules[0] for rule in self._rules):
             rule, given = self._rules[0], State(self.aux, self.memory)
-            together = rule.refresh_all(self._net, self.params, given, batch, streams)
+            together = rule.refresh_all(self._net, self.trained, given, batch, streams)
             if together is not None:
                 _copy(self._masks.fed(together.aux), self.aux)
-                self._remember(self._masks.remembered(together.memory))
+                memory = self._masks.remembered(together.memory)
+                self.memory = self._following(memory, self.memory)
                 return
         states = [
             rule.refresh(
                 self._net,
-                unstack(self.params, i),
+                unstack(self.trained, i),
                 State(unstack(self.aux, i), unstack(self.memory, i)),
                 Batch(batch.x[i], batch.y[i]),
                 stream,
@@ -113,20 +130,23 @@ class Replicas:
             for i, (rule, stream) in enumerate(zip(self._rules, streams, strict=True))
         ]
         _copy(self._masks.fed(stack([s.aux for s in states])), self.aux)
-        self._remember(self._masks.remembered(stack([s.memory for s in states])))
+        memory = self._masks.remembered(stack([s.memory for s in states]))
+        self.memory = self._following(memory, self.memory)
 
-    def _remember(self, memory: Params) -> None:
-        if self._memory_stays:
-            _copy(memory, self.memory)
-        else:
-            self.memory = memory
+    def _following(self, tensors: Params, before: Params) -> Params:
+        """They in the place of those before, which on a CUDA device stay where they are."""
+        if not self._stays:
+            return tensors
+        _copy(tensors, before)
+        return before
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that the next step depends on; shares storage with it."""
         parts: dict[str, Mapping[str, Tensor]] = {
-            "params": self.params,
+            "params": self.trained,
             "aux": self.aux,
             "memory": self.memory,
+            "statistics": self.statistics,
             "optimizer": self._optimizer.snapshot(),
             "aux_optimizer": self._aux_optimizer.snapshot() if self._aux_optimizer else {},
         }
@@ -139,7 +159,12 @@ class Replicas:
         for key, tensor in snapshot.items():
             part, _, name = key.partition("/")
             parts.setdefault(part, {})[name] = tensor
-        for own, part in ((self.params, "params"), (self.aux, "aux"), (self.memory, "memory")):
+        for own, part in (
+            (self.trained, "params"),
+            (self.aux, "aux"),
+            (self.memory, "memory"),
+            (self.statistics, "statistics"),
+        ):
             _copy({name: parts[part][name] for name in own}, own)
         self._optimizer.restore(parts.get("optimizer", {}))
         if self._aux_optimizer is not None:
@@ -147,11 +172,12 @@ class Replicas:
 
     def tensors(self) -> Iterator[Tensor]:
         """All that lasts between steps: parameters, their gradients, states."""
-        for tensor in (*self.params.values(), *self.aux.values()):
+        for tensor in (*self.trained.values(), *self.aux.values()):
             yield tensor
             if tensor.grad is not None:
                 yield tensor.grad
         yield from self.memory.values()
+        yield from self.statistics.values()
         for optimizer in (self._optimizer, self._aux_optimizer):
             yield from optimizer.tensors() if optimizer else ()
 

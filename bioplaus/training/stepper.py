@@ -108,7 +108,7 @@ class Stepper:
                 self._schedule.factor(number, self._steps_per_epoch, self._epochs)
             )
         rule = variant_at(self.rule, number)
-        resting = resting_at(rule, self.net, number, self.params, self.state)
+        resting = resting_at(rule, self.net, number, self._replicas.trained, self.state)
         return self._driver.step(self._program(rule), index, number, sums, resting)
 
     def _program(self, rule: Rule) -> Program:
@@ -122,7 +122,7 @@ class Stepper:
 
     @property
     def params(self) -> Params:
-        """All replicas' parameters, stacked."""
+        """All replicas' parameters, running statistics among them, stacked."""
         return self._replicas.params
 
     @property
@@ -216,7 +216,7 @@ class Stepper:
         # a variant that does without an option keeps what it has in its place
         config, own = self.rule.config, rule.config
         options = {n: t for n, t in self._options.items() if getattr(own, n) == getattr(config, n)}
-        names = [list(part) for part in (self.params, *self.state)]
+        names = self._replicas.names
         return step_function(rule, self.net, options, self.noise, names, self._shown)
 
 
