@@ -150,7 +150,6 @@ def batched_update(
 
     options: those in which the replicas differ, (R,) each, in the place of the rule's.
     """
-
     statistics = initial_statistics(net).keys()
 
     def one(params: Params, state: State, batch: Batch, noise: Params, options: Params) -> Update:
