@@ -15,4 +15,17 @@ _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("bioplaus")
-    return _load(name)
+    try:
+        return _load(name)
+    except AttributeError:
+        raise AttributeError(f"bioplaus has no {name!r}{_meant(name)}", name=name) from None
+
+
+def _meant(name: str) -> str:
+    """What is called so elsewhere, or nearly so here."""
+    from bioplaus.errors import near_to
+
+    synonyms = {"train": "run", "fit": "run", "Trainer": "Learner", "tune_rule": "tune"}
+    near = [synonyms[name]] if name in synonyms else near_to(name, __all__)
+    words = " or ".join(f"bioplaus.{one}" for one in near)
+    return f"; did you mean {words}?" if words else "; dir(bioplaus) names what there is"

@@ -147,9 +147,10 @@ def fetch_file(mirrors: Sequence[str], name: str, md5: str, folder: Path) -> Non
 
 
 def download_file(url: str, name: str, md5: str, folder: Path) -> None:
-    """Downloads a file under that name; OSError, HTTPException or RuntimeError."""
+    """Downloads a file under that name, and says so; OSError, HTTPException or RuntimeError."""
     from torchvision.datasets import utils  # type: ignore[import-untyped,unused-ignore]
 
+    print(f"Downloading {url} ...", file=sys.stderr, flush=True)
     with contextlib.redirect_stdout(sys.stderr), socket_timeout():
         utils.download_url(url, str(folder), name, md5)
 

@@ -52,6 +52,10 @@ def contradictory(folder: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.75}))
 
 
+def damaged(folder: Path) -> None:
+    Store(folder / "there").write(make_record()).write_text("{")
+
+
 def toy(folder: Path) -> None:
     Store(folder / "results").write(make_record())
 
@@ -130,6 +134,8 @@ USAGES: dict[str, Usage] = {
     "a report into a folder that is none": (
         toy, ["report", "-o", "results"], "results", "is a directory"),
     "only records of a newer bioplaus": (newer, ["report"], "no records", "bioplaus run"),
+    "a report of damaged records elsewhere": (
+        damaged, ["report", "--results", "there"], "no records in there", "--results there"),
     "only records that contradict themselves": (
         contradictory, ["report"], "no records", "bioplaus run"),
     "a comparison with a rule that is not there": (
@@ -149,7 +155,7 @@ USAGES: dict[str, Usage] = {
         "between 1 and 10,000"),
     "a tuning without a validation split": (
         nothing, ["tune", "--rule", "backprop", "--task", "digits-square", "--set",
-                  "task.validation=0"], "validation split", "--set task.validation=5000"),
+                  "task.validation=0"], "validation split", "--set task.validation=287"),
     "a storage of another program": (
         sqlite, [*TUNE, "--storage", "photos.db"], "photos.db", "write sqlite:///photos.db"),
     "a database of another program": (
@@ -163,12 +169,12 @@ USAGES: dict[str, Usage] = {
         "--storage"),
     "verify of nothing": (nothing, ["verify"], "PATH", "--help"),
     "verify of a file that is not there": (
-        nothing, ["verify", "none.json"], "none.json", "No such file"),
+        nothing, ["verify", "none.json"], "none.json", "bioplaus verify results"),
     "verify of a folder without records": (
         nothing, ["verify", "."], ".: there is no record in it", "TASK/RULE/CELL"),
     "verify of a text": (
         file("seed-0000.json", "text"), ["verify", "seed-0000.json"], "seed-0000.json",
-        "not JSON"),
+        "delete it and run again"),
     "verify of a record by hand": (
         toy, ["verify", "results"], "seed-0000.json", "cannot be run"),
     "merge into one of the sources": (

@@ -59,6 +59,10 @@ TASKS = {
         r"4 output units.* 10 classes: give the last layer 10"),
     "more than there is memory": (layers("{ units = 16000000 }, { units = 16000000 }"),
         r"weights alone take 2,048,008 GB.*this machine has \d+ GB: make layers smaller"),
+    "a pad as wide as an image": (
+        beside("augment = { pad = 8 }"), r"augment.pad is 8, and images of 8 x 8.* take 7 at most"),
+    "a hole as large": (
+        beside("augment = { cutout = 9 }"), r"augment.cutout is 9, and .* take 8 at most: make it"),
     "softmax": (layers('{ units = 16, activation = "softmax" }'),
         r"cross_entropy takes the outputs before a softmax: leave it out"),
     "a slope in words": (layers('{ units = 16, activation = "leaky_relu(a)" }'),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,11 @@ FIELDS: dict[str, Usage] = {
 }  # fmt: skip
 
 RUNS: dict[str, Usage] = {
+    "seed for seeds": (lambda: run(seed=1), r"run\(\) has no argument 'seed'; did you mean seeds"),
+    "set for settings": (lambda: run(set={"a": 1}), "did you mean settings"),
+    "data for task": (lambda: run(data="mnist"), "there are: .*task"),
+    "an argument of another": (lambda: bioplaus.bench("quick", nodes=3), "'nodes'; there are: "),  # type: ignore[call-arg]
+    "trial for trials": (lambda: bioplaus.tune("backprop", trial=3), "did you mean trials"),  # type: ignore[call-arg]
     "seeds as text": (lambda: run(seeds="5"), "seeds are a number or a list.*not '5'"),
     "seeds as floats": (lambda: run(seeds=[0.0, 1.0]), r"but 0\.0 is among them"),
     "three thousand million seeds": (lambda: run(seeds=3_000_000_000), "10,000 at most, not 3000"),
@@ -231,6 +237,13 @@ RUNS: dict[str, Usage] = {
 USAGES = {f"{part}: {name}": usage for part, usages in (
     ("inputs", INPUTS), ("arguments", ARGUMENTS), ("fields", FIELDS), ("runs", RUNS)
 ) for name, usage in usages.items()}  # fmt: skip
+
+
+def test_a_name_that_bioplaus_has_not_says_what_is_meant() -> None:
+    for name, meant in (("train", "bioplaus.run"), ("Learnr", "bioplaus.Learner"), ("zz", "dir(")):
+        assert not hasattr(bioplaus, name)
+        with pytest.raises(AttributeError, match=re.escape(meant)):
+            getattr(bioplaus, name)
 
 
 def message_of(name: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from bioplaus.errors import ConfigError, shown
+from bioplaus.errors import ConfigError, closest, shown
 from bioplaus.experiments.settings import SECTIONS
 from bioplaus.learning.rule import LearningRule
 from bioplaus.plugins import registry
@@ -22,6 +24,25 @@ PathLike = str | os.PathLike[str]
 
 MOST_SEEDS = 10_000
 _SEEDS = f"seeds are a number or a list of whole numbers from 0 up, {MOST_SEEDS:,} at most"
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def by_name(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which tells what may be meant by an argument that it has not: ConfigError."""
+    known = inspect.signature(function).parameters
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                called = getattr(function, "__name__", "it")
+                raise ConfigError(f"{called}() has no argument {name!r}{closest(name, known)}")
+        return function(*args, **kwargs)
+
+    return told
 
 
 class Chosen(NamedTuple):

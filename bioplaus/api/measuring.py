@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bioplaus.api.arguments import PathLike, chosen_path, names_of
+from bioplaus.api.arguments import PathLike, by_name, chosen_path, names_of
 from bioplaus.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bioplaus.records.schema import ResultSet
 
 
+@by_name
 def measure(
     axis: str,
     results: PathLike = "results",

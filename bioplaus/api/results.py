@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bioplaus.api.arguments import PathLike, chosen_path, names_of
+from bioplaus.api.arguments import PathLike, by_name, chosen_path, names_of
 from bioplaus.errors import BioplausError, RecordError, UnknownNameError
 from bioplaus.plugins import registry
 
@@ -20,6 +20,7 @@ _SUMMARY = "json"
 """The report that a data frame of means is read from."""
 
 
+@by_name
 def load_results(
     results: PathLike = "results",
     *,
@@ -43,6 +44,7 @@ def load_results(
     return frame
 
 
+@by_name
 def load_curves(
     results: PathLike = "results",
     *,
@@ -84,6 +86,7 @@ def load_curves(
     return curves_of_all
 
 
+@by_name
 def plot_curves(
     curves: pandas.DataFrame, column: str = "test_accuracy", ax: Axes | None = None
 ) -> Axes:
@@ -123,6 +126,7 @@ def plot_curves(
     return axes
 
 
+@by_name
 def report(
     results: PathLike = "results",
     *,
@@ -146,6 +150,7 @@ def report(
     return frame
 
 
+@by_name
 def compare(
     rule: str,
     other: str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bioplaus.api.arguments import (
     PathLike,
     RuleLike,
+    by_name,
     chosen_count,
     chosen_path,
     chosen_rules,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _MOST_EPOCHS = 1_000_000
 
 
+@by_name
 def run(
     rules: RuleLike | Iterable[RuleLike] | None = None,
     task: PathLike | None = None,
@@ -108,6 +110,7 @@ def run(
     return frame
 
 
+@by_name
 def bench(
     suite: PathLike,
     *,
@@ -168,6 +171,7 @@ def bench(
     return frame
 
 
+@by_name
 def tune(
     rule: RuleLike,
     task: PathLike | None = None,

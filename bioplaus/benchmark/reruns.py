@@ -82,6 +82,11 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
             inside = sorted(Path(name) for name in glob.glob(str(path)))
         else:
             inside = [path]
+        if inside == [path] and not path.exists():
+            raise RecordError(
+                f"{path}: No such file or folder; `bioplaus report` shows what is in results/, and "
+                "`bioplaus verify results` runs all of it again"
+            )
         if not inside:
             raise RecordError(
                 f"{path}: there is no record in it; name files TASK/RULE/CELL/seed-0000.json, "

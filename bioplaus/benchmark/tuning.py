@@ -31,6 +31,7 @@ from bioplaus.records.schema import SCHEMA, Trial, Tuning, TuningBudget
 from bioplaus.system.blame import blaming
 from bioplaus.system.device import provenance
 from bioplaus.system.secrets import redacted
+from bioplaus.tasks.door import load_dataset
 from bioplaus.tasks.layer_plugins import versions
 from bioplaus.tasks.task import Task, TrainingData
 from bioplaus.training.configurations import most_together, structure
@@ -141,10 +142,12 @@ def check_tunable(task: Task, budget: TuningBudget | None) -> None:
 
 
 def _nothing_held_out(task: Task) -> ConfigError:
+    examples = task.train_examples or load_dataset(task.dataset).sizes.get("train", 1000)
+    size = 5000 if examples >= 20_000 else max(1, examples // 5)
     return ConfigError(
         f"{task.name} has no validation split to tune on; hold some training examples out, "
-        'in a suite with { task = "' + task.name + '", set = { validation = 5000 } }, '
-        "with `bioplaus tune` by --set task.validation=5000"
+        f'in a suite with {{ task = "{task.name}", set = {{ validation = {size} }} }}, '
+        f"with `bioplaus tune` by --set task.validation={size}"
     )
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bioplaus.cli.options import format_option, output_option, results_option
+from bioplaus.cli.words import count
 from bioplaus.errors import BioplausError, PluginError, RecordError
 from bioplaus.plugins import registry
 from bioplaus.plugins.whole import fault
+from bioplaus.system.shell import quoted
 
 if TYPE_CHECKING:
     from bioplaus.analysis.report import Report
@@ -45,10 +47,14 @@ def report(
         warn(found)
         if not found.records:
             wanted = " ".join([*(f"--rule {r}" for r in rules), *(f"--task {t}" for t in tasks)])
+            here = "" if results == "results" else f" {quoted('--results', results)}"
+            makes = f"`bioplaus run --rule gaitprop{here}` makes some"
+            skipped = f" can be read: {count(len(found.damaged), 'file')} skipped, see above"
             raise RecordError(
                 f"no records in {results}"
                 + (f" for {wanted}" if wanted else "")
-                + "; `bioplaus run --rule gaitprop` makes some"
+                + (skipped if found.damaged else "")
+                + f"; {makes}"
             )
         text = rendered(found, form)
     if output is None:

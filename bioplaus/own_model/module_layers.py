@@ -25,6 +25,10 @@ _ACCEPTED = (
 _HINTS: dict[type[nn.Module], str] = {
     nn.Softmax: 'leave it out: loss="cross_entropy" takes the outputs before it (logits)',
     nn.LogSoftmax: 'leave it out: loss="cross_entropy" takes the outputs before it (logits)',
+    **dict.fromkeys(
+        (nn.RNN, nn.LSTM, nn.GRU),
+        "recurrent networks are task files: `bioplaus show digits-lstm` prints one",
+    ),
     nn.ModuleList: "a list says no order of calls; use nn.Sequential",
 }
 

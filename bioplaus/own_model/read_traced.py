@@ -25,6 +25,7 @@ from bioplaus.own_model.functions import (
 )
 from bioplaus.own_model.plain_modules import check_hooks
 from bioplaus.own_model.reader import Reader, place_of, type_of
+from bioplaus.system.blame import files_of, place
 
 
 class TracingReader(Reader):
@@ -178,9 +179,17 @@ def traced(module: nn.Module, name: str) -> fx.Graph:
     except ModelError:
         raise
     except Exception as error:  # the module's own code may raise anything
-        line = shown(str(error).partition("\n")[0])
+        where = place(error, files_of(module))
+        at = f" ({where})" if where else ""
+        if "control flow" in str(error):
+            raise ModelError(
+                f"{place_of(module, name)}: its forward decides by numbers of its input{at}, and "
+                "rules train one network for all inputs: write torch.where, or take the `if` out"
+            ) from None
+        line = shown(str(error).partition("\n")[0]) + at
         raise ModelError(
-            f"{place_of(module, name)}: torch.fx reads no static graph from its forward: {line}"
+            f"{place_of(module, name)}: torch.fx reads no static graph from its forward: {line}; "
+            "docs/your-network.md says what a forward may do"
         ) from None
 
 

@@ -15,6 +15,7 @@ from bioplaus.learning.rule import Batch, LearningRule, NoiseSpec, State, Update
 from bioplaus.network.layer import Params
 from bioplaus.numerics.random_streams import Stream
 from bioplaus.own_model.own_network import OwnNetwork
+from bioplaus.system.shell import bioplaus
 
 
 class RuleState:
@@ -35,7 +36,8 @@ class RuleState:
         if reason is None and rule.needs == "examples":
             reason = "it learns to make whole examples again, and is for tasks whose goal that is"
         if reason:
-            raise UnsupportedError(f"{rule.name} cannot train this model: {reason}")
+            fitting = f"`{bioplaus('list', 'tasks', '--rule', rule.name)}` names tasks that it can"
+            raise UnsupportedError(f"{rule.name} cannot train this model: {reason}; {fitting}")
         on_cpu = cast(params, torch.float64, torch.device("cpu"))
         drawn = state_of(rule, net, on_cpu, Stream(seed).at("state"))
         self.rule, self.net, self.seed, self.step = rule, net, seed, 0

@@ -19,6 +19,7 @@ from bioplaus.records.schema import SCHEMA, FailureRecord, Measurement, Record, 
 
 MAX_BYTES = 32 * 2**20
 """Of a file; reading one takes less than fifty times its bytes of memory, whatever it holds."""
+_REMEDY = "; take it from where it came, or delete it and run again"
 _SHOWN = 3
 """Contradictions of a file that are named."""
 
@@ -33,6 +34,10 @@ class MissingError(RecordError):
 
 class NewerError(RecordError):
     """A file that a newer bioplaus wrote: it is skipped in reading, and never written over."""
+
+
+def _damaged(path: Path, what: str) -> RecordError:
+    return RecordError(f"{path}: skipped, damaged ({what}){_REMEDY}")
 
 
 def read_item(path: Path) -> Item:
@@ -52,7 +57,7 @@ def read_record(path: Path) -> Record:
     record = _read(path, Record)
     cell = _digest(path, record)
     if record.cell != cell or record.key != seed_key(cell, record.seed):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
+        raise _damaged(path, "the key does not match the configuration")
     return _consistent(path, record)
 
 
@@ -60,7 +65,7 @@ def read_tuning(path: Path) -> Tuning:
     """The tuning in a file; RecordError as for a record."""
     tuning = _read(path, Tuning)
     if tuning.key != _digest(path, tuning):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the configuration)")
+        raise _damaged(path, "the key does not match the configuration")
     return _consistent(path, tuning)
 
 
@@ -68,7 +73,7 @@ def read_failure(path: Path) -> FailureRecord:
     """The failure in a file; RecordError as for a record."""
     failure = _read(path, FailureRecord)
     if failure.cell != _digest(path, failure):
-        raise RecordError(f"{path}: skipped, damaged (the cell does not match the configuration)")
+        raise _damaged(path, "the cell does not match the configuration")
     return _consistent(path, failure)
 
 
@@ -78,7 +83,7 @@ def read_measurement(path: Path) -> Measurement:
     if item.key != measurement_key(
         item.axis, item.version, item.settings, item.record, item.weights
     ):
-        raise RecordError(f"{path}: skipped, damaged (the key does not match the settings)")
+        raise _damaged(path, "the key does not match the settings")
     return _consistent(path, item)
 
 
@@ -86,7 +91,7 @@ def _consistent(path: Path, item: OneItem) -> OneItem:
     found = contradictions(item)
     if found:
         what = shown("; ".join(found[:_SHOWN]), 400)
-        raise RecordError(f"{path}: skipped, it contradicts itself ({what})")
+        raise RecordError(f"{path}: skipped, it contradicts itself ({what}){_REMEDY}")
     return item
 
 
@@ -101,9 +106,7 @@ def _read(path: Path, model: type[_M]) -> _M:
     except OSError as error:
         raise RecordError(f"{path}: skipped, {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise RecordError(
-            f"{path}: skipped, damaged (not JSON); take it from where it came, or delete it"
-        ) from None
+        raise _damaged(path, "not JSON") from None
     version = content.get("schema") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         raise NewerError(
@@ -120,7 +123,7 @@ def _read(path: Path, model: type[_M]) -> _M:
             ) from None
         where = shown(".".join(map(str, first["loc"]))) or "record"
         what = f"{where}: {shown(first['msg'].removeprefix('Value error, '), 400)}"
-        raise RecordError(f"{path}: skipped, damaged ({what})") from None
+        raise _damaged(path, what) from None
 
 
 def _only_adds(error: ValidationError) -> bool:
@@ -156,4 +159,4 @@ def _digest(path: Path, item: Record | Tuning | FailureRecord) -> str:
     try:
         return digest(item.configuration)
     except (ValueError, RecursionError):
-        raise RecordError(f"{path}: skipped, damaged (configuration: not canonical JSON)") from None
+        raise _damaged(path, "configuration: not canonical JSON") from None

@@ -29,8 +29,10 @@ class Augment(BaseModel):
         """ConfigError where examples of that shape cannot be changed so."""
         if len(shape) != 3:
             raise ConfigError(f"augment is for images, and examples have the shape {shape}")
-        if self.pad >= min(shape[1:]) or self.cutout > min(shape[1:]):
-            raise ConfigError(
-                f"augment: images of {shape[1]} x {shape[2]} pixels take a pad below, and a cutout "
-                f"up to, {min(shape[1:])}"
-            )
+        size = min(shape[1:])
+        for name, value, most in (("pad", self.pad, size - 1), ("cutout", self.cutout, size)):
+            if value > most:
+                raise ConfigError(
+                    f"augment.{name} is {value}, and images of {shape[1]} x {shape[2]} pixels take "
+                    f"{most} at most: make it smaller"
+                )
