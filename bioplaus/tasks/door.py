@@ -64,8 +64,22 @@ def load_split(dataset: Dataset, which: SplitName) -> Split:
     at a second call, which is made where the first took no second.
     """
     title, start = f"the {which} split of {dataset.name}", time.perf_counter()
+    given = _loaded(dataset, which, title)
     try:
-        given: Any = dataset.load(which)
+        split = _as_split(given)
+        _check_shape(split, tuple(dataset.shape))
+        (split.check_values if dataset.targets == "values" else split.check)(dataset.classes)
+        if time.perf_counter() - start < _QUICK_SECONDS and not _is_ours(dataset):
+            _check_same(split, _loaded(dataset, which, title))
+    except InvalidExamples as error:
+        raise DataError(f"{title}: {error}") from None
+    return split
+
+
+def _loaded(dataset: Dataset, which: SplitName, title: str) -> Any:
+    """What the plugin gives; DataError for whatever it raises."""
+    try:
+        return dataset.load(which)
     except InvalidExamples as error:
         raise DataError(f"{title}: {error}") from None
     except BioplausError:
@@ -75,15 +89,6 @@ def load_split(dataset: Dataset, which: SplitName) -> Split:
             f"{title} cannot be loaded: {described(error, files_of(dataset))}; where data are "
             "missing or damaged, `load` should raise bioplaus.DataError and say what to do"
         ) from error
-    try:
-        split = _as_split(given)
-        _check_shape(split, tuple(dataset.shape))
-        (split.check_values if dataset.targets == "values" else split.check)(dataset.classes)
-        if time.perf_counter() - start < _QUICK_SECONDS and not _is_ours(dataset):
-            _check_same(split, dataset.load(which))
-    except InvalidExamples as error:
-        raise DataError(f"{title}: {error}") from None
-    return split
 
 
 def _check_same(split: Split, again: Any) -> None:

@@ -56,3 +56,13 @@ def test_a_seed_makes_them_the_same(site: Path) -> None:
     seeded = "return np.random.default_rng(0).random((n, 4)), y"
     install_dataset(site, "settled", seeded)
     assert len(load_split(load_dataset("settled"), "train")) == 40
+
+
+def test_a_second_load_that_raises_is_told_as_the_first_would_be(site: Path) -> None:
+    once = (
+        "self.n = getattr(self, 'n', 0) + 1; assert self.n < 2, 'a generator that ran dry'; "
+        "return x, y"
+    )
+    install_dataset(site, "dry", once)
+    with pytest.raises(DataError, match=r"cannot be loaded: .*ran dry"):
+        load_split(load_dataset("dry"), "train")
