@@ -72,8 +72,9 @@ def closest(name: str, known: Iterable[str], kind: str = "") -> str:
     if near:
         *others, last = near
         return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
-    if kind in _LISTS and len(names) > _LONGEST_LIST:
-        return f"; `bioplaus list {_LISTS[kind]}` names the {len(names)} there are"
+    listed = _LISTS.get(kind.partition(" ")[0])
+    if listed and len(names) > _LONGEST_LIST:
+        return f"; `bioplaus list {listed}` names the {len(names)} there are"
     return f"; there are: {', '.join(names)}" if names else "; there are none"
 
 

@@ -61,7 +61,9 @@ def write_package(kind: str, name: str, folder: Path) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(Template(text).substitute(words), encoding="utf-8")
         except OSError as error:
-            raise BioplausError(f"cannot write {path}: {error.strerror}") from None
+            raise BioplausError(
+                f"cannot write {path}: {error.strerror}; name another folder with --into DIR"
+            ) from None
         written.append(path)
     return written
 

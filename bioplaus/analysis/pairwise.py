@@ -17,7 +17,7 @@ from bioplaus.analysis.statistics import (
     Estimate,
     probability_of_improvement,
 )
-from bioplaus.errors import RecordError, UnknownNameError
+from bioplaus.errors import RecordError, UnknownNameError, shown
 from bioplaus.records.metric import Metric
 
 
@@ -129,7 +129,8 @@ def contrasts(boards: Sequence[Board], a: str, b: str) -> list[Contrast]:
     known = {rule for board in boards for rule in board.entries}
     for name in (a, b):
         if not any(_find(board, name) for board in boards):
-            raise UnknownNameError("rule in these results", name, known)
+            hint = "" if known else f"; `bioplaus run --rule {shown(name)}` makes some"
+            raise UnknownNameError("rule in these results", name, known, hint)
     pairs = [(x, x) for x in boards]
     pairs += [(x, y) for x in boards for y in boards if x is not y and x.task == y.task
               and x.conditions == y.conditions]  # fmt: skip

@@ -18,11 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from bioplaus import suites
+from bioplaus import suites, tasks
 from bioplaus.errors import ConfigError, UnknownNameError, validation_message
 from bioplaus.plugins import registry
 from bioplaus.records.schema import TuningBudget
 from bioplaus.system.paths import expanded
+from bioplaus.system.shell import bioplaus
 from bioplaus.system.toml_files import TABLE, parse_toml, read_toml
 from bioplaus.tasks.task import Task
 
@@ -227,6 +228,9 @@ def read_suite(name_or_file: str) -> Suite:
         return _beside(path.parent, parse_suite(text, name_or_file))
     if name_or_file not in suites.names():
         hint = "; a suite of your own is given as FILE.toml"
+        if name_or_file in tasks.names():
+            trains = f"`{bioplaus('run', '--task', name_or_file)}` trains on it"
+            raise ConfigError(f"{name_or_file} is a task, not a suite: {trains}")
         raise UnknownNameError("suite", name_or_file, suites.names(), hint)
     return parse_suite(suites.text(name_or_file), name_or_file)
 

@@ -137,14 +137,11 @@ class TuningPlan:
 
 def check_tunable(task: Task, budget: TuningBudget | None) -> None:
     """ConfigError where it is to be tuned and has no validation split."""
-    if budget is not None and not task.validation:
-        raise _nothing_held_out(task)
-
-
-def _nothing_held_out(task: Task) -> ConfigError:
+    if budget is None or task.validation:
+        return
     examples = task.train_examples or load_dataset(task.dataset).sizes.get("train", 1000)
-    size = 5000 if examples >= 20_000 else max(1, examples // 5)
-    return ConfigError(
+    size = min(5000, max(1, examples // 5))
+    raise ConfigError(
         f"{task.name} has no validation split to tune on; hold some training examples out, "
         f'in a suite with {{ task = "{task.name}", set = {{ validation = {size} }} }}, '
         f"with `bioplaus tune` by --set task.validation={size}"
@@ -164,8 +161,8 @@ def plan_tuning(
 
     study: the seed that it is made for, where every seed has its own.
     """
-    if data.validation is None:
-        raise _nothing_held_out(task)
+    if data.validation is None:  # whatever the task has: the settings may have changed it
+        check_tunable(task.model_copy(update={"validation": 0}), budget)
     checksum = data.checksums["train"]
     plan = TuningPlan(rule, task, dict(settings), precision, budget, checksum, study)
     if not plan.space:

@@ -25,7 +25,7 @@ from bioplaus.cli.show_activity import show_activity
 from bioplaus.cli.speed import speed
 from bioplaus.cli.tune import tune
 from bioplaus.cli.verify import verify
-from bioplaus.cli.wrong_usage import in_one_line, note_typed
+from bioplaus.cli.wrong_usage import check_once, in_one_line, note_typed
 from bioplaus.errors import BioplausError
 from bioplaus.plugins import registry
 from bioplaus.system.interruption import Terminated, handled
@@ -50,6 +50,8 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         note_typed(ctx, rest)
+        if command is not None:
+            check_once(ctx, command, rest)
         return name, command, rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

@@ -78,6 +78,19 @@ def note_typed(ctx: click.Context, words: list[str]) -> None:
     ctx.meta[_TYPED] = [*words]
 
 
+def check_once(ctx: click.Context, command: click.Command, words: list[str]) -> None:
+    """UsageError where an option that takes one value is given two, of which one would be lost."""
+    inner = click.Context(command, info_name=command.name, parent=ctx)
+    try:
+        _, _, order = command.make_parser(inner).parse_args([*words])
+    except click.UsageError:
+        return  # it is told where the words are read in earnest
+    for param in order:
+        single = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+        if single and sum(other is param for other in order) > 1:
+            raise click.UsageError(f"{param.opts[-1]} is given twice: give it once", inner)
+
+
 def _with_hint(said: str, error: click.UsageError, ctx: click.Context) -> str:
     """What is wrong, and what may be meant instead."""
     command = ctx.command

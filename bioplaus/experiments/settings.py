@@ -78,7 +78,8 @@ def sort_settings(settings: Mapping[str, object], rules: Sequence[type[Rule]]) -
             result.rules[section][option] = value
         else:
             known_sections = [*options, *SECTIONS]
-            raise UnknownNameError(f"section of {setting!r}:", section, known_sections)
+            hint = _OWN_TASK if setting.startswith("network.") else ""
+            raise UnknownNameError(f"section of {setting!r}:", section, known_sections, hint)
     return result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -276,6 +277,11 @@ def not_installed(kind: str, name: str, known: Iterable[str]) -> str:
                 f"; {shown(folder / 'pyproject.toml')} declares it: install the project {way}"
                 f"({quoted('pip', 'install', '-e', place)})"
             )
+    parts = [part for part in re.split(r"[,\s]+", name) if part]
+    if len(parts) > 1 and {*parts} <= {*known}:
+        return f"; give each by itself: {quoted(*(w for p in parts for w in (f'--{kind}', p)))}"
+    if kind == "rule" and name.endswith(".py"):
+        return f"; a file is given by {quoted('--plugin', name)}"
     if near_to(name, known):
         return ""
     given = {"rule": "given by --plugin FILE, or ", "task": "given as FILE.toml, or "}

@@ -38,7 +38,7 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
             raise RecordError(f"there is no results folder {source}; `bioplaus run` makes one")
         if source.resolve() == into.resolve():
             raise RecordError(f"{source} is the folder to merge into; name the others only")
-    target.check_writable()
+    target.check_writable("--into")
     merged = Merged()
     for source in sources:
         store = Store(source)

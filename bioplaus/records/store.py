@@ -65,8 +65,11 @@ class Store:
         """Whether anything of that task may be here, seen from its folder alone."""
         return (self.folder / task).is_dir()
 
-    def check_writable(self) -> None:
-        """RecordError where a record could not be written: better before a run than after."""
+    def check_writable(self, option: str = "--results") -> None:
+        """RecordError where a record could not be written: better before a run than after.
+
+        option: by which the folder is chosen.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -74,7 +77,7 @@ class Store:
         except OSError as error:
             raise NotWritable(
                 f"cannot write to the results folder {self.folder}: {error.strerror}; "
-                "choose another with --results DIR"
+                f"choose another with {option} DIR"
             ) from None
 
     def tuning_path(self, task: str, rule: str, key: str) -> Path:

@@ -18,6 +18,6 @@ def instead(field: str) -> str:
         return f"; the optimizer's is set with --set optimizer.{field}=..."
     if field.startswith("task."):
         return f"; here without task.: {field[5:]}"
-    if field == "network":
+    if field.partition(".")[0] == "network":
         return "; make a task of your own: `bioplaus show TASK > my-task.toml`, --task my-task.toml"
     return ""

@@ -120,7 +120,7 @@ class Task(BaseModel):
         dataset = load_dataset(self.dataset)
         try:
             spec = self.network.varied(self.depth, self.width, self.activation)
-        except (ConfigError, ValidationError) as error:
+        except (ConfigError, UnknownNameError, ValidationError) as error:
             why = validation_message(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigError(f"task {self.name}: {why}") from None
         self._check_goal(dataset)

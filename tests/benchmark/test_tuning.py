@@ -102,7 +102,7 @@ def test_a_trial_does_not_read_the_test_split(tiny: Path, monkeypatch: pytest.Mo
 
 def test_a_task_without_a_validation_split_is_refused() -> None:
     task = read_task("digits-square").updated({"validation": 0})
-    with pytest.raises(ConfigError, match=r"no validation split.*validation = 5000"):
+    with pytest.raises(ConfigError, match=r"no validation split.*validation = 287"):
         plan_tuning("backprop", task, {}, BUDGET, task.load_training_data())
 
 

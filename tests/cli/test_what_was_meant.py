@@ -51,6 +51,20 @@ MEANT = {
     "run --rule backprop --task there": "it is a folder",
     "run --rule backprop --task my-task": "given as FILE.toml",
     "run --rule ours": "ours/pyproject.toml declares it: install the project (pip install -e ours)",
+    "run --rule backprop,gaitprop": "give each by itself: --rule backprop --rule gaitprop",
+    "run --rule my.py": "a file is given by --plugin my.py",
+    "check my.py": "a file is given by --plugin my.py",
+    "tune --rule backprop --rule gaitprop": "--rule is given twice: give it once",
+    "run --rule backprop --task digits-mlp --task mnist-mlp": "--task is given twice",
+    "run --rule backprop --seeds 1 --epochs 3 --seeds 2": "--seeds is given twice",
+    "claims --rule qqq": "`bioplaus list rules` names the",
+    "bench digits-mlp": "`bioplaus run --task digits-mlp` trains on it",
+    "compare gaitprop backprop --results there": "`bioplaus run --rule gaitprop` makes some",
+    "run --rule backprop --set network.layers=3": "make a task of your own",
+    "run --rule backprop --set task.network.layers=3": "make a task of your own",
+    "run --rule backprop --set task.activation=gelu": "task digits-square: unknown activation",
+    "new rule my-rule --into there/file": "name another folder with --into DIR",
+    "merge there --into there/file": "choose another with --into DIR",
     "show qqq": "`bioplaus list` names rules, datasets",
     "show earlystopping": "did you mean early_stopping?",
     "show cifar101": "did you mean cifar10",
@@ -63,6 +77,7 @@ def test_what_is_meant_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
+    Path("there", "file").write_text("")
     Path("ours").mkdir()
     declared = '[project]\nname = "o"\n[project.entry-points."bioplaus.rules"]\nours = "o:O"\n'
     Path("ours", "pyproject.toml").write_text(declared)
