@@ -135,7 +135,7 @@ def test_it_is_listed_without_an_import(site: Path) -> None:
     add(site, "absent", "raise SystemExit\n", "dense")
     shown = call("list", "layers").stdout
     assert "my-gains\tOne weight for each unit.\tmy_gains 1.0" in shown
-    assert "dense\t\tbuilt-in" in shown
+    assert "dense\tAll-to-all weights.\tbuilt-in" in shown
     assert "'dense' is no name for a layer: a built-in layer of that type" in shown
 
 
