@@ -42,18 +42,18 @@ def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
     def bound(compiled: Compiled) -> Compiled:
         return (lambda *given: compiled(*given, *constants)) if constants else compiled
 
-    with _quiet():
+    # what is read is linked against the same settings: with others inductor looks around anew
+    with _quiet(), config.patch(inductor_settings(tensors[0].device)):
         if kept.is_file():
             # somebody else's torch, or half a file: compiled anew
             with contextlib.suppress(Exception):
                 from torch._inductor import CompiledArtifact  # type: ignore[attr-defined]
 
                 return bound(CompiledArtifact.load(path=str(kept), format="binary"))
-        with config.patch(inductor_settings(tensors[0].device)):
-            # shapes as they are: without them inductor takes nothing into its cache
-            compiled = standalone_compile(
-                lifted, [*tensors, *constants], dynamic_shapes="from_example_inputs"
-            )
+        # shapes as they are: without them inductor takes nothing into its cache
+        compiled = standalone_compile(
+            lifted, [*tensors, *constants], dynamic_shapes="from_example_inputs"
+        )
         # what cannot be kept can be used all the same
         with contextlib.suppress(RuntimeError, OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)

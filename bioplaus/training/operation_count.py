@@ -72,17 +72,17 @@ def dispatch_saving(graph: GraphModule) -> Saving:
 
     Replaying costs some microseconds an operation and moves its operands through memory;
     compiled, most of that is gone. Measured on one x86-64 core: 4 us an operation, and
-    12 GB/s copied. Compiling took 4.2 s of processor time for the 65 operations of backprop and
-    6.0 s for the 213 of GAIT-prop, four layers, where torch's own cache knew the kernels; where
-    it knows nothing GAIT-prop's takes some 20 s. A run need repay only half of it: the code is
-    kept, and the next run has it for nothing.
+    12 GB/s copied. Compiling took 10, 26 and 56 s for 471, 1,067 and 2,259 operations, and some
+    4 s more to load the compiler; the first time on a machine, which compiles torch's headers,
+    another 10 s. A run need repay only half of it: the code is kept, and the next run has it for
+    nothing.
 
     Time is no operation: a neuron's steps are one operator, which compiling does not touch. For
     backprop on digits-spiking, five seeds, this says 7.4 ms of a step, and 9.7 were measured.
     """
     cost = count(graph)
     seconds = 4e-6 * cost.operations + cost.pointwise_bytes / 12e9
-    return Saving(seconds, 0.5 * (3.5 + 0.012 * cost.operations))
+    return Saving(seconds, 0.5 * (3.5 + 0.024 * cost.operations))
 
 
 def _flops(node: Node) -> int:
