@@ -18,6 +18,8 @@ def __getattr__(name: str) -> Any:
     try:
         return _load(name)
     except AttributeError:
+        if name in __all__:  # it is there, and what it imports is not as it should be
+            raise
         raise AttributeError(f"bioplaus has no {name!r}{_meant(name)}", name=name) from None
 
 

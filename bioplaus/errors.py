@@ -65,14 +65,14 @@ _LISTS = {kind: f"{kind}s" for kind in ("rule", "dataset", "task", "suite")} | {
 def closest(name: str, known: Iterable[str], kind: str = "") -> str:
     """`; did you mean ...?`; where nothing is close, the whole list, or where it is to be had.
 
-    kind: what the names are, `rule` say.
+    kind: what the names are; where it is `rule` or another that `bioplaus list` has, all of those.
     """
     names = sorted(known)
     near = near_to(name, names)
     if near:
         *others, last = near
         return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
-    listed = _LISTS.get(kind.partition(" ")[0])
+    listed = _LISTS.get(kind)
     if listed and len(names) > _LONGEST_LIST:
         return f"; `bioplaus list {listed}` names the {len(names)} there are"
     return f"; there are: {', '.join(names)}" if names else "; there are none"

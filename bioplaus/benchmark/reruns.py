@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import glob
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,13 +77,15 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # where Path raises for a name that is too long
             inside = sorted(file for pattern in _PATTERNS for file in path.rglob(pattern))
-        elif not path.exists() and glob.has_magic(str(path)):  # as a shell without globs leaves it
+        elif not os.path.exists(path) and glob.has_magic(
+            str(path)
+        ):  # as a shell without globs leaves it
             inside = sorted(Path(name) for name in glob.glob(str(path)))
         else:
             inside = [path]
-        if inside == [path] and not path.exists():
+        if inside == [path] and not os.path.exists(path):
             raise RecordError(
                 f"{path}: No such file or folder; `bioplaus report` shows what is in results/, and "
                 "`bioplaus verify results` runs all of it again"

@@ -50,7 +50,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         note_typed(ctx, rest)
-        if command is not None:
+        if command is not None and not ctx.resilient_parsing:  # as completion by the shell is
             check_once(ctx, command, rest)
         return name, command, rest
 

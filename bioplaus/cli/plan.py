@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def show_plan(
     from bioplaus.benchmark.plan import left
 
     lefts = left(benchmark, place)
-    records = place.store.read_all().records if place.store.folder.is_dir() else []
+    records = place.store.read_all().records if os.path.isdir(place.store.folder) else []
     elsewhere, sources = _is_elsewhere(asked.device), list[str]()
     if elsewhere:
         records = [r for r in records if r.provenance.get("device_type") == "cuda"]

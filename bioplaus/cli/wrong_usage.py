@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import click
 
@@ -47,7 +47,7 @@ _VALUES: dict[str, Callable[[str], list[str]]] = {
     "--task": lambda word: _where(word.endswith(".toml"), word) or _one_of(tasks.names(), word),
     "--plugin": lambda word: _where(word.endswith(".py"), word),
     "--set": lambda word: _where("=" in word, word),
-    "--results": lambda word: _where(Path(word).is_dir(), word),
+    "--results": lambda word: _where(os.path.isdir(word), word),
     "--device": lambda word: _where(bool(re.fullmatch("cpu|auto|cuda(:[0-9]+)?", word)), word),
     "--seeds": lambda word: _where(bool(re.fullmatch("[0-9]+([-,][0-9]+)*", word)), word),
     "--epochs": lambda word: _where(word.isdecimal(), word),
@@ -79,15 +79,26 @@ def note_typed(ctx: click.Context, words: list[str]) -> None:
 
 
 def check_once(ctx: click.Context, command: click.Command, words: list[str]) -> None:
-    """UsageError where an option that takes one value is given two, of which one would be lost."""
+    """UsageError where an option is given two values that takes one, and several elsewhere.
+
+    Of another the last counts, as in any program: whoever adds one to a line overrides it.
+    """
+    several = {
+        name
+        for other in _commands(ctx).values()
+        for param in other.params
+        if isinstance(param, click.Option) and param.multiple
+        for name in param.opts
+    }
     inner = click.Context(command, info_name=command.name, parent=ctx)
     try:
         _, _, order = command.make_parser(inner).parse_args([*words])
     except click.UsageError:
         return  # it is told where the words are read in earnest
     for param in order:
-        single = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
-        if single and sum(other is param for other in order) > 1:
+        if not isinstance(param, click.Option) or param.multiple or several.isdisjoint(param.opts):
+            continue
+        if sum(other is param for other in order) > 1:
             raise click.UsageError(f"{param.opts[-1]} is given twice: give it once", inner)
 
 

@@ -31,7 +31,7 @@ class LayerNormSpec(_NormSpec):
 
 
 class GroupNormSpec(_NormSpec):
-    """The same over each of some groups of channels."""
+    """Each example to mean 0 and deviation 1 over each group of its channels; a gain for each."""
 
     type: Literal["group_norm"] = "group_norm"
     groups: int = Field(gt=0, le=MOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
     """
     target = Store(into)
     for source in sources:
-        if not source.is_dir():
+        if not os.path.isdir(source):  # where Path raises for a name that is too long
             raise RecordError(f"there is no results folder {source}; `bioplaus run` makes one")
         if source.resolve() == into.resolve():
             raise RecordError(f"{source} is the folder to merge into; name the others only")

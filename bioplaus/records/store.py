@@ -149,7 +149,7 @@ class Store:
         its seeds have records. RecordError for a folder that is not there. Treat it as
         read-only: what records have in common they may share.
         """
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):  # where Path raises for a name that is too long
             raise RecordError(
                 f"there is no results folder {self.folder}; `bioplaus run` makes one, "
                 "or name another with --results DIR"

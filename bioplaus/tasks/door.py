@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 from bioplaus.errors import BioplausError, DataError, PluginError, shown
@@ -12,8 +11,8 @@ from bioplaus.plugins.whole import fault
 from bioplaus.system.blame import blaming, described, files_of
 from bioplaus.tasks.dataset import Dataset, InvalidExamples, Split, SplitName
 
-_QUICK_SECONDS = 1.0
-"""Within which a split is loaded that is loaded again, to see whether it is the same."""
+_LOADED_TWICE = 64 * 2**20
+"""Bytes up to which a split is loaded again, to see whether it is the same."""
 
 
 def load_dataset(name: str) -> Dataset:
@@ -61,15 +60,15 @@ def load_split(dataset: Dataset, which: SplitName) -> Split:
     Arrays and integer labels of any type are converted. DataError, naming the dataset, what
     is due and what came, for anything else: nothing, text, other shapes than declared, no
     examples, labels that are no class indices, NaN, whatever `load` raises; and for other examples
-    at a second call, which is made where the first took no second.
+    at a second call, which is made where a split is small.
     """
-    title, start = f"the {which} split of {dataset.name}", time.perf_counter()
+    title = f"the {which} split of {dataset.name}"
     given = _loaded(dataset, which, title)
     try:
         split = _as_split(given)
         _check_shape(split, tuple(dataset.shape))
         (split.check_values if dataset.targets == "values" else split.check)(dataset.classes)
-        if time.perf_counter() - start < _QUICK_SECONDS and not _is_ours(dataset):
+        if split.x.nbytes <= _LOADED_TWICE and not _is_ours(dataset):
             _check_same(split, _loaded(dataset, which, title))
     except InvalidExamples as error:
         raise DataError(f"{title}: {error}") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from math import prod
-from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -240,7 +240,7 @@ def read_task(name_or_file: str) -> Task:
         return _of_plugin(name_or_file)
     else:
         hint = registry.not_installed("task", name_or_file, tasks.names())
-        if Path(name_or_file).is_dir():
+        if os.path.isdir(name_or_file):  # where Path raises for a name that is too long
             hint = "; it is a folder, and a task of your own is given as FILE.toml"
         raise UnknownNameError("task", name_or_file, tasks.names(), hint)
     if {"rules", "tasks"} <= table.keys():

@@ -129,8 +129,8 @@ def test_stopped_and_resumed_it_ends_the_same(
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("augment = { pad = 8 }", "take a pad below"),
-        ("augment = { cutout = 9 }", "cutout up to"),
+        ("augment = { pad = 8 }", "pad is 8, and images of 8 x 8 pixels take 7 at most"),
+        ("augment = { cutout = 9 }", "cutout is 9, and images of 8 x 8 pixels take 8 at most"),
         ("augment = { colour = 1 }", "colour"),
         ('schedule = { kind = "cosin" }', "cosine"),
         ("normalise = false", "normalise"),

@@ -55,6 +55,8 @@ class ClusterExecutor(Executor, Generic[T]):
         self._broken: BioplausError | None = None
         self._count = 0
         self._waiting: deque[T] = deque()
+        self._unfinished: dict[int, T] = {}
+        """Whoever waits for one of these is told in the end, wherever its ticket has got to."""
         self._thread = threading.Thread(
             target=self._work, name=f"bioplaus-{self.name}", daemon=True
         )
@@ -80,8 +82,14 @@ class ClusterExecutor(Executor, Generic[T]):
             if self._broken is not None:
                 future.set_exception(self._broken)
                 return future
+            if self.over.is_set():
+                future.cancel()
+                return future
             self._count += 1
-            self._waiting.append(self.ticket(self._count, job, watch, future))
+            ticket = self.ticket(self._count, job, watch, future)
+            self._unfinished[ticket.number] = ticket
+            self._waiting.append(ticket)
+        future.add_done_callback(lambda _: self._unfinished.pop(ticket.number, None))
         return future
 
     def close(self) -> None:
@@ -94,6 +102,7 @@ class ClusterExecutor(Executor, Generic[T]):
         self._thread.join()
         for reference in list(self.running):
             self.lose(reference, "stopped")
+        self._tell_all(lambda ticket: WorkerLost(f"{ticket.job.title}: stopped"))
         self.release()
 
     def next(self) -> T | None:
@@ -127,14 +136,16 @@ class ClusterExecutor(Executor, Generic[T]):
     def _give_up(self, error: BioplausError) -> None:
         with self._lock:
             self._broken = error
-            lost = [*self.running.values(), *self._waiting]
             self._waiting.clear()
+        self._tell_all(lambda _: error)
         for reference in self.running:
             self._end(reference)
         self.running.clear()
-        for ticket in lost:
+
+    def _tell_all(self, error: Callable[[T], BioplausError]) -> None:
+        for ticket in list(self._unfinished.values()):
             if not ticket.future.done():
-                ticket.future.set_exception(error)
+                ticket.future.set_exception(error(ticket))
 
     def _end(self, reference: Any) -> None:
         with contextlib.suppress(Exception):

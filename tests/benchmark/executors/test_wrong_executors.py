@@ -10,7 +10,6 @@ import bioplaus
 from bioplaus.benchmark.executor import Setup
 from bioplaus.benchmark.opened import open_executor
 from bioplaus.errors import PluginError
-from tests.helpers.command import call
 from tests.helpers.strangers import install
 
 EXECUTOR = """
@@ -72,13 +71,6 @@ def test_what_is_wrong_is_told_in_one_line(
             results=tmp_path / "r",
         )  # fmt: skip
     assert "\n" not in str(caught.value) and "mine" in str(caught.value)
-
-
-def test_the_command_says_it_too(tiny: Path, tmp_path: Path, site: Path) -> None:
-    installed(site, WRONG["submits nothing"][0])
-    words = ["--trials", "1", "--executor", "mine", "--results", str(tmp_path / "r")]
-    done = call("tune", "--rule", "backprop", "--task", str(tiny), *words)
-    assert done.exit_code in (1, 2) and isinstance(done.exception, SystemExit), done.output
 
 
 def test_one_that_is_right_works(tiny: Path, tmp_path: Path, site: Path) -> None:
