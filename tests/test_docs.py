@@ -110,7 +110,7 @@ def shortened(line: str) -> str:
     if command.startswith("bioplaus run"):
         return f"{command} --seeds 1 --epochs 1"
     if command.startswith("bioplaus tune"):
-        return f"{command} --task digits-square --trials 2 --epochs 1"
+        return command.replace("mnist-mlp", "digits-square") + " --trials 2 --epochs 1"
     if command.startswith("bioplaus bench quick") and "--dry-run" not in command:
         return command.replace("quick", "tiny.toml")
     if command.startswith("bioplaus speed"):
