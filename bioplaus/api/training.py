@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,7 +64,7 @@ def run(
     ran otherwise than asked for, a step that could not be compiled say.
 
     Raises UnknownNameError, ConfigError, UnsupportedError, PluginError, DataError or
-    RecordError, all of them BioplausError.
+    RecordError, all of them BioplausError; that itself where nothing came of any rule.
 
         frame = bioplaus.run(["gaitprop", "backprop"], "digits-mlp", seeds=5, epochs=3)
         frame.groupby("rule")["test_accuracy"].mean()
@@ -104,10 +104,19 @@ def run(
         save_weights=save_weights,
         tell=lambda line: print(line, file=sys.stderr),
     )
+    problems = [*broken, *done.problems]
+    _check_some(done.records, problems)
     frame = pandas.DataFrame(to_rows(done.records))
-    frame.attrs["problems"] = [*broken, *done.problems]
+    frame.attrs["problems"] = problems
     frame.attrs["notes"] = done.notes
     return frame
+
+
+def _check_some(records: Sequence[object], problems: Sequence[str]) -> None:
+    """BioplausError where nothing came of it: an empty frame would not say why."""
+    if problems and not records:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise BioplausError(problems[0] + more)
 
 
 @by_name
@@ -164,9 +173,11 @@ def bench(
         place = Place(store, opened.device, storage, max_replicas)
         _drive([work(entry, place, done) for entry in benchmark.entries], opened, store)
     add_refusals(store.folder, benchmark.refusals)
-    frame = pandas.DataFrame(to_rows(done.of(store.read_all()).records))
-    frame.attrs["problems"] = [f"{f.rule} on {f.task}: {f.reason}" for f in done.failures]
-    frame.attrs["problems"] += done.refused
+    records = done.of(store.read_all()).records
+    problems = [*(f"{f.rule} on {f.task}: {f.reason}" for f in done.failures), *done.refused]
+    _check_some(records, problems)
+    frame = pandas.DataFrame(to_rows(records))
+    frame.attrs["problems"] = problems
     frame.attrs["notes"] = list(benchmark.skipped)
     return frame
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import bioplaus
 from bioplaus.api.arguments import chosen_seeds
-from bioplaus.errors import ConfigError, PluginError
+from bioplaus.errors import BioplausError, ConfigError, PluginError
 from bioplaus.plugins import registry
 from bioplaus.rules.backprop import Backprop
 from bioplaus.rules.gaitprop import GaitProp
@@ -187,3 +187,22 @@ def test_a_script_tunes_and_runs_a_suite_without_a_guard(tmp_path: Path, plugin:
 def test_workers_need_rules_that_they_can_import() -> None:
     with pytest.raises(ConfigError, match=r"known in this process alone.*give plugin="):
         bioplaus.tune(Mine, trials=1)
+
+
+class Raises(Backprop):
+    """It fails in its first step."""
+
+    name = "raises"
+
+    def deltas(self, fwd: Any) -> Any:
+        raise ValueError("boo")
+
+
+def test_where_nothing_comes_of_it_the_reason_is_raised(tiny: Path, tmp_path: Path) -> None:
+    """An empty frame would not say why; with another rule's rows it is in their frame."""
+    with pytest.raises(BioplausError, match=r"^the rule 'raises' failed on tiny: .*boo .*\)$"):
+        bioplaus.run(Raises, tiny, seeds=1, epochs=1, results=tmp_path / "r")
+    frame = bioplaus.run([Raises, "backprop"], tiny, seeds=1, epochs=1, results=tmp_path / "r")
+    assert list(frame["rule"]) == ["backprop"]
+    (problem,) = frame.attrs["problems"]
+    assert "boo" in problem
