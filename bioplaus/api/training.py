@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from bioplaus.api.arguments import (
     chosen_task,
     chosen_word,
 )
+from bioplaus.api.frames import frame_of
 from bioplaus.errors import BioplausError, ConfigError
 from bioplaus.plugins import registry
 from bioplaus.plugins.from_class import ClassPlugin
@@ -69,10 +70,8 @@ def run(
         frame = bioplaus.run(["gaitprop", "backprop"], "digits-mlp", seeds=5, epochs=3)
         frame.groupby("rule")["test_accuracy"].mean()
     """
-    import pandas
 
     from bioplaus.experiments.experiment import plan
-    from bioplaus.records.rows import to_rows
     from bioplaus.records.store import Store
     from bioplaus.running.run import run_experiments
     from bioplaus.system.device import resolve_device
@@ -104,19 +103,7 @@ def run(
         save_weights=save_weights,
         tell=lambda line: print(line, file=sys.stderr),
     )
-    problems = [*broken, *done.problems]
-    _check_some(done.records, problems)
-    frame = pandas.DataFrame(to_rows(done.records))
-    frame.attrs["problems"] = problems
-    frame.attrs["notes"] = done.notes
-    return frame
-
-
-def _check_some(records: Sequence[object], problems: Sequence[str]) -> None:
-    """BioplausError where nothing came of it: an empty frame would not say why."""
-    if problems and not records:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise BioplausError(problems[0] + more)
+    return frame_of(done.records, [*broken, *done.problems], done.notes)
 
 
 @by_name
@@ -146,13 +133,11 @@ def bench(
 
         frame = bioplaus.bench("quick", results="results", jobs=2)
     """
-    import pandas
 
     from bioplaus.benchmark.plan import Place, expand
     from bioplaus.benchmark.suite import read_suite
     from bioplaus.benchmark.work import Done, work
     from bioplaus.records.refusals import add_refusals
-    from bioplaus.records.rows import to_rows
     from bioplaus.records.store import Store
 
     if plugin is not None:
@@ -175,11 +160,7 @@ def bench(
     add_refusals(store.folder, benchmark.refusals)
     records = done.of(store.read_all()).records
     problems = [*(f"{f.rule} on {f.task}: {f.reason}" for f in done.failures), *done.refused]
-    _check_some(records, problems)
-    frame = pandas.DataFrame(to_rows(records))
-    frame.attrs["problems"] = problems
-    frame.attrs["notes"] = list(benchmark.skipped)
-    return frame
+    return frame_of(records, problems, benchmark.skipped)
 
 
 @by_name

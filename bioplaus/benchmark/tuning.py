@@ -139,10 +139,8 @@ def check_tunable(task: Task, budget: TuningBudget | None) -> None:
     """ConfigError where it is to be tuned and has no validation split."""
     if budget is None or task.validation:
         return
-    all_there = load_dataset(task.dataset).sizes.get("train", 1000)
-    examples = task.train_examples or all_there
-    left = all_there - examples or examples
-    size = max(1, min(5000, examples // 5, left))
+    there = load_dataset(task.dataset).sizes.get("train", 1000)
+    size = min(5000, there // 5, there - (task.train_examples or 0)) or 1
     raise ConfigError(
         f"{task.name} has no validation split to tune on; hold some training examples out, "
         f'in a suite with {{ task = "{task.name}", set = {{ validation = {size} }} }}, '

@@ -121,7 +121,7 @@ def _run_cell(
     """Train what is missing of a cell; RecordError where a record cannot be written."""
     try:
         refuse_edited(cell, seeds if force else ())
-        missing = cell.missing(seeds, force, save_weights)
+        missing = cell.with_company(cell.missing(seeds, force, save_weights), seeds)
     except PluginError as error:
         results.problems.append(str(error))
         return

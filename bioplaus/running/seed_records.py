@@ -17,6 +17,7 @@ from bioplaus.records.schema import Cost, Curves, EarlyStop, Record, Timing
 from bioplaus.records.store import Store
 from bioplaus.running import weights as trained
 from bioplaus.system.device import provenance
+from bioplaus.training.checkpoint import PREFIX
 from bioplaus.training.cost import cost
 from bioplaus.training.seed_outcome import Outcome
 from bioplaus.training.trainer import Trainer
@@ -66,6 +67,21 @@ class SeedRecords:
         """Which of the seeds to train; NewerError as for `has`."""
         there = {seed for seed in seeds if self.has(seed, weights)}
         return [seed for seed in seeds if force or seed not in there]
+
+    def with_company(self, missing: Sequence[int], seeds: Sequence[int]) -> list[int]:
+        """The missing seeds, and those of `seeds` that have trained together with one of them.
+
+        A training that was stopped between two of its records has left a checkpoint. Its last
+        bits hang on how many train together, so all of it goes on.
+        """
+        if not missing or not any(self.folder.glob(f"{PREFIX}*")):
+            return list(missing)
+        wanted = set(missing)
+        for seed in set(seeds) - wanted:
+            together = self.read(seed).provenance.get("seeds_together", ())
+            if not wanted.isdisjoint(together):
+                wanted.add(seed)
+        return [seed for seed in seeds if seed in wanted]
 
     def has(self, seed: int, weights: bool) -> bool:
         """Whether that seed's record, and its weights if wanted, are there and sound.

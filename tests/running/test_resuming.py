@@ -9,14 +9,16 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from bioplaus.records.store import Store
 from bioplaus.system.interruption import Terminated, handled
 from bioplaus.training import checkpoint
 from bioplaus.training.checkpoint import PREFIX
-from tests.helpers.resuming import facts, run, stopping_after
+from tests.helpers.resuming import SEEDS, facts, run, stopping_after
 
 RULES = ["backprop", "gaitprop", "weight-mirror", "targetprop", "equilibrium-propagation"]
 """Among them rules with memory, auxiliary parameters and optimizers, noise, and a sweep of
@@ -60,6 +62,31 @@ def test_a_compiled_run_resumes_to_the_same_bits(
         run("gaitprop", tiny, tmp_path / "parts", compile="on", observe=stopping_after(13))
     parts = run("gaitprop", tiny, tmp_path / "parts", compile="on")
     assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
+
+
+def test_stopped_between_two_records_it_ends_the_same(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed that has none trains in the company that it had, which its last bits hang on."""
+    whole = run("backprop", tiny, tmp_path / "whole")
+    publish = Store.publish
+
+    def stopped(self: Store, item: Any, *, replace: bool = False) -> Any:
+        publish(self, item, replace=replace)
+        raise Terminated(signal.SIGTERM)
+
+    monkeypatch.setattr("bioplaus.training.trainer._REPORT_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "WITHIN_EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1.0)
+    with monkeypatch.context() as patch, pytest.raises(Terminated):
+        patch.setattr(Store, "publish", stopped)
+        run("backprop", tiny, tmp_path / "parts")
+    assert len(list(tmp_path.glob("parts/*/*/*/seed-*.json"))) == 1
+    parts = run("backprop", tiny, tmp_path / "parts")
+    companies = [record.provenance["seeds_together"] for record in parts.records]
+    assert companies == [SEEDS, SEEDS]
+    assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
+    assert not list((tmp_path / "parts").rglob(".*"))
 
 
 def child_run(rule: str, task: Path, store: Path) -> None:
