@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +76,10 @@ class Examples(Job[object]):
         data = job_data.load(self.need())
         test = data.test.checksum if isinstance(data, TaskData) else None
         return data.train.checksum, test, data.checksums, data.sizes()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

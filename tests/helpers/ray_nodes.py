@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.helpers.jobs import wait_for
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'bioplaus[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -27,13 +29,6 @@ def nodes(cluster: Any, *cpus: int, **more: Any) -> Iterator[list[Any]]:
         deadline = time.monotonic() + 30
         while ray.cluster_resources().get("CPU") and time.monotonic() < deadline:
             time.sleep(0.05)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def fall(cluster: Any, node: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from bioplaus.benchmark.executor import WorkerLost
 from bioplaus.benchmark.executors.cluster import ClusterExecutor, Ticket
 from bioplaus.errors import BioplausError
-from tests.helpers.jobs import Told, quiet
+from tests.helpers.jobs import Told, quiet, wait_for
 
 
 class Cluster(ClusterExecutor[Ticket]):
@@ -68,8 +68,7 @@ def test_a_job_that_is_on_its_way_when_the_cluster_fails_is_told_like_those_that
 def test_closing_cancels_what_waits_and_loses_what_runs() -> None:
     cluster = Cluster(runs)
     running, waiting = two_of(cluster)
-    while not cluster.running:
-        pass
+    wait_for(lambda: bool(cluster.running))
     cluster.close()
     with pytest.raises(WorkerLost, match="stopped"):
         running.result(timeout=60)
@@ -80,8 +79,7 @@ def test_closing_cancels_what_waits_and_loses_what_runs() -> None:
 def test_closing_tells_of_what_was_forgotten() -> None:
     cluster = Cluster(forgets)
     futures = two_of(cluster)
-    while not all(future.running() for future in futures):
-        pass
+    wait_for(lambda: all(future.running() for future in futures))
     cluster.close()
     for future in futures:
         with pytest.raises(WorkerLost, match="stopped"):
