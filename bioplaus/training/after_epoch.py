@@ -76,7 +76,8 @@ class AfterEpoch:
     def _finite(self) -> Tensor:
         """Whether all parameters of a replica are, (R,)."""
         tensors = self._stepper.params.values()
-        return torch.stack([t.flatten(1).isfinite().all(1) for t in tensors]).all(0)
+        largest = torch.stack([t.flatten(1).abs().amax(1) for t in tensors])  # NaN if one is
+        return largest.isfinite().all(0)
 
     def snapshot(self) -> dict[str, Tensor]:
         """What of it the rest of the training depends on; shares storage with it."""

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
@@ -29,6 +28,8 @@ class _Part(NamedTuple):
     """Of the tensors."""
     views: list[Tensor]
     kept: list[Kept]
+    counts: Tensor
+    """(tensors,): the steps that each has taken, of which `kept` has views."""
 
 
 class StackedOptimizer:
@@ -63,8 +64,10 @@ class StackedOptimizer:
             for rate in dict.fromkeys(rates):
                 numbers = [number for number, own in enumerate(rates) if own == rate]
                 views = [listed[n] if part == slice(None) else listed[n][part] for n in numbers]
-                kept = [keep(view, spec) for view in views]
-                self._parts.append(_Part(spec, part, rate, numbers, views, kept))
+                # one tensor, so that one addition counts them all
+                counts = torch.zeros(len(views), dtype=torch.float32, device=listed[0].device)
+                kept = [keep(*own, spec) for own in zip(views, counts, strict=True)]
+                self._parts.append(_Part(spec, part, rate, numbers, views, kept, counts))
         self._settings = [p.spec.resolved() | {"lr": p.spec.lr * p.rate} for p in self._parts]
 
     def step(self, grads: Sequence[Tensor], resting: Container[int] = ()) -> None:
@@ -77,6 +80,11 @@ class StackedOptimizer:
             own = [grads[part.numbers[at]] for at in active]
             if part.replicas != slice(None):
                 own = [grad[part.replicas] for grad in own]
+            if len(active) == len(part.numbers):
+                part.counts.add_(1)
+            else:
+                for at in active:
+                    part.counts[at].add_(1)
             if active:
                 views = [part.views[at] for at in active]
                 self._step(views, own, [part.kept[at] for at in active], settings)
@@ -114,24 +122,23 @@ class StackedOptimizer:
         return ((n, name, tensor) for n, own in enumerate(kept) for name, tensor in own.items())
 
 
-def _adam_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
-    return {"step": _count(view), "exp_avg": _zeros(view), "exp_avg_sq": _zeros(view)}
+def _adam_kept(view: Tensor, count: Tensor, spec: OptimizerSpec) -> Kept:
+    return {"step": count, "exp_avg": _zeros(view), "exp_avg_sq": _zeros(view)}
 
 
 def _adam(
     views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict[str, Any]
 ) -> None:
     beta1, beta2 = given["betas"]
-    adam(
+    # what torch.optim.adam.adam calls after adding 1 to each count by itself
+    step = torch._fused_adamw_ if given["decoupled_weight_decay"] else torch._fused_adam_
+    step(
         views,
         grads,
         [own["exp_avg"] for own in kept],
         [own["exp_avg_sq"] for own in kept],
         [],
         [own["step"] for own in kept],
-        fused=True,
-        capturable=views[0].is_cuda,
-        decoupled_weight_decay=given["decoupled_weight_decay"],
         amsgrad=False,
         beta1=beta1,
         beta2=beta2,
@@ -142,7 +149,7 @@ def _adam(
     )
 
 
-def _sgd_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
+def _sgd_kept(view: Tensor, count: Tensor, spec: OptimizerSpec) -> Kept:
     return {"momentum_buffer": _zeros(view)} if spec.momentum else {}
 
 
@@ -161,21 +168,22 @@ def _sgd(views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict
     )
 
 
-def _rmsprop_kept(view: Tensor, spec: OptimizerSpec) -> Kept:
+def _rmsprop_kept(view: Tensor, count: Tensor, spec: OptimizerSpec) -> Kept:
     momentum = {"momentum_buffer": _zeros(view)} if spec.momentum else {}
-    return {"step": _count(view), "square_avg": _zeros(view), **momentum}
+    return {"square_avg": _zeros(view), **momentum}
 
 
 def _rmsprop(
     views: list[Tensor], grads: list[Tensor], kept: list[Kept], given: dict[str, Any]
 ) -> None:
+    unread = torch.zeros((), device=views[0].device)  # it counts its steps, for nothing
     rmsprop(
         views,
         grads,
         [own["square_avg"] for own in kept],
         [],
         [own["momentum_buffer"] for own in kept if "momentum_buffer" in own],
-        [own["step"] for own in kept],
+        [unread for _ in kept],
         capturable=views[0].is_cuda,
         lr=given["lr"],
         alpha=given["alpha"],
@@ -190,12 +198,8 @@ def _zeros(view: Tensor) -> Tensor:
     return torch.zeros_like(view, memory_format=torch.preserve_format)
 
 
-def _count(view: Tensor) -> Tensor:
-    return torch.zeros((), dtype=torch.float32, device=view.device)
-
-
 _Step = Callable[[list[Tensor], list[Tensor], list[Kept], dict[str, Any]], None]
-_Keep = Callable[[Tensor, OptimizerSpec], Kept]
+_Keep = Callable[[Tensor, Tensor, OptimizerSpec], Kept]
 _KINDS: dict[str, tuple[_Step, _Keep]] = {
     "adam": (_adam, _adam_kept),
     "adamw": (_adam, _adam_kept),
