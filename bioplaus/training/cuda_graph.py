@@ -14,6 +14,11 @@ WARM_UP = 3
 """Calls before the capture, in which libraries choose their kernels: steps like the others."""
 
 
+def replays(device: torch.device) -> bool:
+    """Whether what runs there can be captured: all that it works on then stays where it is."""
+    return device.type == "cuda"
+
+
 class Captured:
     """A function of fixed tensors, in place, that runs as it is at first and is then captured.
 

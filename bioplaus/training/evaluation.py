@@ -17,7 +17,7 @@ from bioplaus.learning.prediction import PredictionNoise, batched_predict, posit
 from bioplaus.learning.rule import State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
-from bioplaus.training.cuda_graph import Captured
+from bioplaus.training import cuda_graph
 from bioplaus.training.lesson import Exam, Lesson
 from bioplaus.training.traced_step import Function, Program, Traceable
 
@@ -144,7 +144,8 @@ class Replayed:
 
     def __init__(self, program: Program, device: torch.device, capture: bool) -> None:
         self._program = program
-        self._captured = Captured(self._run, device) if capture and device.type == "cuda" else None
+        captured = capture and cuda_graph.replays(device)
+        self._captured = cuda_graph.Captured(self._run, device) if captured else None
         self._fixed: Sequence[Tensor] = ()
         self._moving: list[Tensor] = []
         self._outputs: list[Tensor] = []

@@ -14,6 +14,7 @@ from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.network.running_statistics import initial_statistics
 from bioplaus.numerics.random_streams import Stream
+from bioplaus.training import cuda_graph
 from bioplaus.training.budget import Budget
 from bioplaus.training.masks import Masks
 from bioplaus.training.stacked_optimizer import StackedOptimizer
@@ -64,7 +65,7 @@ class Replicas:
             if budget.aux_optimizer and self.aux
             else None
         )
-        self._stays = device.type == "cuda"
+        self._stays = cuda_graph.replays(device)
 
     @property
     def params(self) -> Params:

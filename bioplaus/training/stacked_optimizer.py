@@ -13,6 +13,7 @@ from torch.optim.sgd import sgd
 
 from bioplaus.errors import ConfigError
 from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.training import cuda_graph
 
 Kept = dict[str, Tensor]
 
@@ -92,12 +93,12 @@ class StackedOptimizer:
     def scale_rates(self, factor: float) -> None:
         """Multiply the rates of the next steps by this, and by nothing from before.
 
-        On a CUDA device they are tensors that stay where they are, so that a captured step
+        Where steps are captured they are tensors that stay where they are, so that a captured step
         reads them anew.
         """
         for part, settings in zip(self._parts, self._settings, strict=True):
             rate = part.spec.lr * part.rate * factor
-            if not (part.views and part.views[0].is_cuda):
+            if not (part.views and cuda_graph.replays(part.views[0].device)):
                 settings["lr"] = rate
             elif isinstance(settings["lr"], Tensor):
                 settings["lr"].fill_(rate)

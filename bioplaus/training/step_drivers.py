@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplaus.learning.rule import Resting
 from bioplaus.tasks.dataset import Split
-from bioplaus.training.cuda_graph import Captured
+from bioplaus.training import cuda_graph
 from bioplaus.training.replicas import Replicas
 from bioplaus.training.traced_step import Program
 
@@ -65,7 +65,7 @@ class InPlace(Driver):
     def __init__(self, replicas: Replicas, examples: Split, capture: bool = True) -> None:
         super().__init__(replicas, examples)
         self._capture = capture
-        self._captured: dict[tuple[Program, Resting], Captured] = {}
+        self._captured: dict[tuple[Program, Resting], cuda_graph.Captured] = {}
         self._index: Tensor | None = None
         self._sums: Tensor | None = None
 
@@ -99,7 +99,9 @@ class InPlace(Driver):
         key = program, resting
         if key not in self._captured:
             device = self._examples.x.device
-            self._captured[key] = Captured(lambda: self._advance_in_place(program, resting), device)
+            self._captured[key] = cuda_graph.Captured(
+                lambda: self._advance_in_place(program, resting), device
+            )
         self._captured[key]()
 
     def _advance_in_place(self, program: Program, resting: Resting) -> None:

@@ -20,6 +20,7 @@ from bioplaus.learning.rule import Batch, NoiseSpec, State
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
 from bioplaus.tasks.dataset import Split
+from bioplaus.training import cuda_graph
 from bioplaus.training.budget import Budget
 from bioplaus.training.compiled_graph import is_kept
 from bioplaus.training.operation_count import Work, count, dispatch_saving
@@ -81,7 +82,7 @@ class Stepper:
         self._work_before = Work()
         self._driver: Driver = (
             InPlace(self._replicas, self._examples, capture=compile != "off")
-            if device.type == "cuda"
+            if cuda_graph.replays(device)
             else Direct(self._replicas, self._examples)
         )
 

@@ -1,16 +1,21 @@
-"""An accelerator as the CPU can play it: operators that may not look, products that round."""
+"""An accelerator as the CPU can play it: operators that may not look, products that round, and
+steps that are captured once and replayed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bioplaus.numerics import refinement
+from bioplaus.training import cuda_graph, stepper
+from bioplaus.training.operation_count import Saving
 
 PRODUCTS = {
     torch.ops.aten.mm.default,
@@ -51,3 +56,100 @@ def play_accelerator(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -
     monkeypatch.setattr(refinement, "operator_looks", lambda matrix: False)
     rounds = precision == "tf32"
     monkeypatch.setattr(refinement, "products_round", lambda m: rounds and m.dtype == torch.float32)
+
+
+WAITING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+"""Of operations whose result the host must know to go on."""
+
+
+class Recording(TorchDispatchMode):
+    """Every operation with the tensors it worked on, as a CUDA graph holds their addresses.
+
+    RuntimeError where the host would wait for a number, which no capture allows.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, tuple[Any, ...], Mapping[str, Any], list[Any]]] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if WAITING & set(func.tags) and not _by_numbers(func, args):
+            raise RuntimeError(f"{func} is not permitted when stream is capturing")
+        returned = func(*args, **given)
+        if not _moves_nothing(func):
+            # views of them, since `squeeze_` and the like may yet change the shape of these
+            places = [t.detach() if isinstance(t, Tensor) else t for t in tree_leaves(returned)]
+            self._calls.append((func, args, given, places))
+        return returned
+
+    def replay(self) -> None:
+        """The same operations on the same tensors; no line of Python that was between them."""
+        for func, args, kwargs, places in self._calls:
+            again = tree_leaves(func(*args, **kwargs))
+            for place, tensor in zip(places, again, strict=True):
+                if isinstance(place, Tensor) and place.data_ptr() != tensor.data_ptr():
+                    _unrepeated(place).copy_(_unrepeated(tensor))
+
+
+def _unrepeated(tensor: Tensor) -> Tensor:
+    """Each place in memory once."""
+    for axis, stride in enumerate(tensor.stride()):
+        if not stride:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
+
+
+def _by_numbers(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it takes elements by their numbers: as many, whatever the numbers are."""
+    if func is not torch.ops.aten.index.Tensor:
+        return False
+    return all(i is None or i.dtype == torch.int64 for i in args[1])
+
+
+def _moves_nothing(func: Any) -> bool:
+    """Whether it makes another view of memory, and no more."""
+    returns = func._schema.returns
+    views = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+    return views or torch.Tag.inplace_view in func.tags
+
+
+class Replayed:
+    """What `cuda_graph.Captured` is on a GPU."""
+
+    captured = 0
+    """How many functions were, since `play_replays`."""
+
+    def __init__(self, function: Callable[[], None], device: torch.device) -> None:
+        self._function = function
+        self._calls = 0
+        self._recording: Recording | None = None
+        self.why = ""
+
+    def __call__(self) -> None:
+        self._calls += 1
+        if self._recording is not None:
+            self._recording.replay()
+        elif self._calls <= cuda_graph.WARM_UP:
+            self._function()
+        else:
+            with Recording() as self._recording:
+                self._function()
+            Replayed.captured += 1
+
+
+def play_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on steps, evaluations and probes are captured at their fourth call and replayed;
+    as on a GPU, `auto` compiles nothing.
+    """
+    monkeypatch.setattr(cuda_graph, "replays", lambda device: True)
+    monkeypatch.setattr(stepper, "dispatch_saving", lambda graph: Saving(0.0, 1.0))
+    monkeypatch.setattr(stepper, "is_kept", lambda graph, tensors: False)
+    monkeypatch.setattr(cuda_graph, "Captured", Replayed)
+    monkeypatch.setattr(Replayed, "captured", 0)

@@ -1,4 +1,4 @@
-"""The file of a task that trains in a blink."""
+"""The file of a task that trains in a blink, and of one that shows its images varied."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ layers = [
     { type = "dense", units = 16, activation = "leaky_relu(0.1)" },
 ]
 """
+
+VARIED = TINY.replace(
+    "epochs = 2",
+    """epochs = 3
+augment = { pad = 1, flip = true, cutout = 2 }
+normalise = true
+schedule = { kind = "cosine", warmup = 1 }""",
+)

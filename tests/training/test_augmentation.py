@@ -18,7 +18,7 @@ from bioplaus.training.budget import budget
 from bioplaus.training.groups import prepared
 from bioplaus.training.stepper import Stepper
 from tests.helpers.resuming import facts, run, stopping_after
-from tests.helpers.tiny import TINY
+from tests.helpers.tiny import TINY, VARIED
 
 HOW = [
     Augment(pad=2),
@@ -76,15 +76,6 @@ def test_channels_are_normalised_by_the_training_examples() -> None:
     other = normalised(test.flatten(1), train.flatten(1), (3, 4, 4)).reshape(test.shape)
     expected = (test - mean[:, None, None])[:, :2] / spread[:2, None, None]
     torch.testing.assert_close(other[:, :2], expected)
-
-
-VARIED = TINY.replace(
-    "epochs = 2",
-    """epochs = 3
-augment = { pad = 1, flip = true, cutout = 2 }
-normalise = true
-schedule = { kind = "cosine", warmup = 1 }""",
-)
 
 
 def shown(rule: str, seeds: list[int], path: Path, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""CUDA graphs, where there is a device to capture on."""
+"""CUDA graphs, where there is a device to capture on, and as the CPU plays them everywhere."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from bioplaus.testing.networks import make_spiking
 from bioplaus.training.budget import Budget
 from bioplaus.training.cuda_graph import Captured
 from bioplaus.training.stepper import Compile, Stepper
+from tests.helpers.accelerator import Replayed, play_replays
 from tests.helpers.networks import make_network, random_batch
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 NETWORKS = [
     make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
@@ -25,6 +26,15 @@ NETWORKS = [
 ]
 
 
+@pytest.fixture(params=["played", pytest.param("cuda", marks=needs_cuda)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where steps are captured."""
+    if request.param == "played":
+        play_replays(monkeypatch)
+    return torch.device("cpu" if request.param == "played" else "cuda")
+
+
+@needs_cuda
 def test_every_call_counts_once() -> None:
     total = torch.zeros((), device="cuda")
 
@@ -38,6 +48,7 @@ def test_every_call_counts_once() -> None:
     assert captured.why == ""
 
 
+@needs_cuda
 def test_what_waits_for_the_device_is_not_captured_and_runs_all_the_same() -> None:
     total = torch.zeros((), device="cuda")
 
@@ -52,25 +63,26 @@ def test_what_waits_for_the_device_is_not_captured_and_runs_all_the_same() -> No
 
 
 @pytest.mark.parametrize("name", registry.names("rule"))
-def test_ten_captured_steps_are_ten_plain_ones(name: str) -> None:
+def test_ten_captured_steps_are_ten_plain_ones(name: str, device: torch.device) -> None:
     cls: type[Rule] = registry.load("rule", name)
     rule = cls.configured(cls.quick)
     net = next(net for net in NETWORKS if rule.supports(net) is None)
 
     def trained(compile: Compile) -> Stepper:
-        x = random_batch(net, 20, 0).x.cuda()
-        y = torch.arange(20, device="cuda") % net.classes
+        x = random_batch(net, 20, 0).x.to(device)
+        y = torch.arange(20, device=device) % net.classes
         adam = OptimizerSpec(name="adam", lr=1e-3)
         stepper = Stepper(rule, net, Split(x, y), Budget(5, 3, adam, adam), [0, 3], compile)
         sums = None
         for number in range(10):
-            index = torch.arange(10, device="cuda").reshape(2, 5) + number
+            index = torch.arange(10, device=device).reshape(2, 5) + number
             with torch.no_grad():
                 sums = stepper.step(index, number, sums)
         assert stepper.not_captured == []
         return stepper
 
     plain, captured = trained("off"), trained("auto")
+    assert device.type == "cuda" or Replayed.captured
     for part in ("params", "aux", "memory"):
         ours, theirs = (
             s.params if part == "params" else getattr(s.state, part) for s in (captured, plain)
