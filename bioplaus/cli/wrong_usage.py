@@ -55,6 +55,13 @@ _VALUES: dict[str, Callable[[str], list[str]]] = {
 """An option -> the values that a word may be meant as, without the option before it."""
 
 
+_ONE_AT_A_TIME: dict[str, Callable[[str], bool]] = {
+    "show": can_show,
+    "bench": lambda word: word in suites.names(),
+}
+"""A command -> whether a word is one of what it takes one of."""
+
+
 class WrongUsage(click.ClickException):
     """A usage error in one line."""
 
@@ -113,6 +120,9 @@ def _with_hint(said: str, error: click.UsageError, ctx: click.Context) -> str:
     for word in _without_option(error, ctx):
         if meant := _options_for(word, command):
             return f"{said}; did you mean {' or '.join(meant)}?"
+        name = command.name or ""
+        if "extra" in said and name in _ONE_AT_A_TIME and _ONE_AT_A_TIME[name](word):
+            return f"{said}: one at a time; then `{bioplaus(name, word)}`"
         run = _commands(ctx).get("run")
         if "extra" in said and run is not None and (meant := _options_for(word, run)):
             return f"{said}; `bioplaus run` takes it, as {meant[0]}"

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from bioplaus.errors import ConfigError
 from bioplaus.system.toml_files import TABLE
 
 
@@ -39,6 +40,14 @@ class Schedule(BaseModel):
             if self.kind != "step" and getattr(self, name) != usual[name].default:
                 raise ValueError(f'{name} is for kind = "step", and this one is {self.kind}')
         return self
+
+    def check(self, epochs: int) -> None:
+        """ConfigError where a training of so many epochs is over before its warm-up is."""
+        if self.warmup >= epochs:
+            raise ConfigError(
+                f"schedule: warmup is {self.warmup:g} epochs, and the training has {epochs}: "
+                "make it shorter than the training"
+            )
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """At a step, from 0."""

@@ -132,6 +132,8 @@ class Task(BaseModel):
                 self.goal.check(network.depth, dataset.shape)
             if self.augment is not None:
                 self.augment.check(dataset.shape)
+            if self.schedule is not None:
+                self.schedule.check(self.epochs)
             if self.continual is not None:
                 self.continual.check(dataset.classes, self.epochs, self.evaluate_every or 1)
             if self.early_stopping is not None:

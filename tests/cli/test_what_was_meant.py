@@ -29,6 +29,8 @@ MEANT = {
     "report csv": "did you mean `--format csv`?",
     "report there": "did you mean `--results there`?",
     "list tasks gaitprop": "did you mean `--rule gaitprop`?",
+    "show backprop gaitprop": "one at a time; then `bioplaus show gaitprop`",
+    "bench quick depth": "one at a time; then `bioplaus bench depth`",
     "bench quick gaitprop": "`bioplaus run` takes it, as `--rule gaitprop`",
     "gaitprop": "did you mean `bioplaus run --rule gaitprop`?",
     "quick": "did you mean `bioplaus bench quick`?",
