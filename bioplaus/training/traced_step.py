@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from bioplaus.errors import BioplausError
 from bioplaus.training.compiled_graph import compile_graph
 from bioplaus.training.recording import record
+from bioplaus.training.simplification import simplify
 
 Traceable = tuple[list[Tensor], tuple[str, ...]]
 Function = Callable[..., Traceable]
@@ -110,7 +111,9 @@ def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, t
         found.append(names)
         return computed
 
-    return record(outputs, tensors), found[-1]
+    graph = record(outputs, tensors)
+    simplify(graph)
+    return graph, found[-1]
 
 
 def _line(error: Exception) -> str:
