@@ -1,0 +1,151 @@
+"""A graph without what it did twice gives the same bits, and its results share no more memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bioplaus.learning.batching import Rule
+from bioplaus.learning.optimizers import OptimizerSpec
+from bioplaus.plugins import registry
+from bioplaus.tasks.dataset import Split
+from bioplaus.testing.networks import make_spiking
+from bioplaus.training import simplification, traced_step
+from bioplaus.training.budget import Budget
+from bioplaus.training.recording import record
+from bioplaus.training.simplification import simplify
+from bioplaus.training.stepper import Stepper
+from tests.helpers.networks import make_network, random_batch
+
+Function = Callable[[Tensor, Tensor], list[Tensor]]
+
+
+def pair(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(4, 4, generator=generator) for _ in range(2))
+    return a, b
+
+
+def simplified(function: Function) -> GraphModule:
+    """Its graph, proved to give on other numbers, twice, what the function gives."""
+    graph = record(function, pair(0))
+    simplify(graph)
+    for seed in (1, 2, 1):
+        for ours, theirs in zip(graph(*pair(seed)), function(*pair(seed)), strict=True):
+            assert ours.dtype == theirs.dtype and ours.stride() == theirs.stride()
+            assert torch.equal(ours, theirs)
+    return graph
+
+
+def operations(graph: GraphModule, *names: str) -> int:
+    """How many there are of those names."""
+    targets = [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+    return sum(target.startswith(tuple(f"aten.{name}." for name in names)) for target in targets)
+
+
+def test_equal_operations_are_done_once() -> None:
+    graph = simplified(lambda a, b: [(a @ b.T).tanh() + (a @ b.T).tanh() * (a @ b).tanh()])
+    assert operations(graph, "mm") == 2 and operations(graph, "tanh") == 2
+    assert operations(graph, "t", "permute", "transpose") == 1
+
+
+def test_what_only_looks_equal_is_not() -> None:
+    graph = simplified(
+        lambda a, b: [
+            a.sum(0) + a.sum(1) + a.pow(2).sum(0) + a.pow(3).sum(0),
+            torch.stack([torch.full((2,), 1), torch.full((2,), True)]),
+            torch.stack([torch.full((2,), 0.0), torch.full((2,), -0.0)]).reciprocal(),
+        ]
+    )
+    assert operations(graph, "sum") == 4
+
+
+def test_a_factor_of_1_is_left_out_where_it_changes_no_type() -> None:
+    graph = simplified(lambda a, b: [torch.mul(a, 1) + torch.mul(b, 1.0) + b])
+    assert operations(graph, "mul") == 0
+    assert operations(simplified(lambda a, b: [(a > 0) * 1 + 1]), "mul") == 1
+    assert operations(simplified(lambda a, b: [torch.mul(a, 1)]), "mul") == 1, "it is returned"
+
+
+def test_what_hangs_on_nothing_is_computed_once() -> None:
+    graph = simplified(lambda a, b: [a * (torch.arange(4) * 2.5 + 1).cos()])
+    assert operations(graph, "arange", "cos", "add", "mul") == 1
+
+
+def test_a_large_constant_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ramp(a: Tensor, b: Tensor) -> list[Tensor]:
+        return [a + torch.arange(4.0).cos()]
+
+    assert operations(simplified(ramp), "cos") == 0
+    monkeypatch.setattr(simplification, "_MOST_BYTES", 15)
+    assert operations(simplified(ramp), "cos") == 1
+
+
+def test_random_numbers_are_drawn_each_time() -> None:
+    graph = record(lambda a, b: [a + torch.rand(4, 4) - torch.rand(4, 4)], pair(0))
+    simplify(graph)
+    assert operations(graph, "rand") == 2
+    assert not torch.equal(graph(*pair(0))[0], graph(*pair(0))[0])
+
+
+def in_place(a: Tensor, b: Tensor) -> list[Tensor]:
+    """The same reading before and after a writing, of a copy, of a constant, and through a view."""
+    own, fixed = a.clone(), torch.zeros(4)
+    before = own.sum() + fixed.sum()
+    own[0].add_(b[0])
+    fixed.add_(1)
+    after = own.sum() + fixed.sum()
+    second = a.clone()
+    return [before, after, second, own, torch.zeros(4) + fixed]
+
+
+def test_what_is_written_to_stays_as_it_is() -> None:
+    simplified(in_place)
+
+
+def test_results_share_no_memory_that_they_did_not() -> None:
+    graph = simplified(lambda a, b: [a @ b, (a @ b).T, a @ b, torch.zeros(3), torch.zeros(3)])
+    results = graph(*pair(0))
+    assert len({t.untyped_storage().data_ptr() for t in results}) == len(results)
+    again = graph(*pair(0))
+    results[3].add_(1)
+    assert not again[3].any() and not graph(*pair(0))[3].any()
+
+
+NETWORKS = [
+    make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
+    make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
+    make_network((7, 6, 5, 4), "sigmoid", "mse"),
+    make_spiking(),
+]
+
+
+@pytest.mark.parametrize("name", registry.names("rule"))
+def test_no_bit_of_a_training_changes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls: type[Rule] = registry.load("rule", name)
+    rule = cls.configured(cls.quick)
+    net = next(net for net in NETWORKS if rule.supports(net) is None)
+
+    def trained() -> Stepper:
+        x, y = random_batch(net, 20, 0).x, torch.arange(20) % net.classes
+        adam = OptimizerSpec(name="adam", lr=1e-3)
+        stepper = Stepper(rule.watched(), net, Split(x, y), Budget(5, 3, adam, adam), [0, 3])
+        for number in range(4):
+            index = torch.arange(10).reshape(2, 5) + number
+            with torch.no_grad():
+                stepper.step(index, number, None)
+        assert all(program.graph is not None for program in stepper.programs)
+        return stepper
+
+    ours = trained()
+    monkeypatch.setattr(traced_step, "simplify", lambda graph: None)
+    theirs = trained()
+    for part in ("params", "aux", "memory"):
+        ends = [s.params if part == "params" else getattr(s.state, part) for s in (ours, theirs)]
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1]), part
+    work = [sum(operations(p.graph, "") for p in s.programs if p.graph) for s in (ours, theirs)]
+    assert work[0] <= work[1]
