@@ -110,15 +110,15 @@ class RefinedInverseRule(LayeredRule[C], ABC):
         found = {"inverse_error": errors.amax()}
         if (
             self._plan is None
+            or not solved
             or refinement.operator_looks(fwd.error)
             or fwd.error.dtype == torch.float64
         ):
             return found
         bound = refined_to(fwd.error)
-        needed = {
-            f"{_NEEDED}{l + 1}": refinements_needed(refined.early, bound)
-            for l, refined in solved.items()
-        }
+        early = torch.stack([refined.early for refined in solved.values()])
+        numbers = refinements_needed(early, bound).unbind()
+        needed = {f"{_NEEDED}{l + 1}": n for l, n in zip(solved, numbers, strict=True)}
         # NaN is lost too
         lost = (~(errors <= bound)).to(none.dtype).sum()
         return {**found, _LOST: lost, **needed}
@@ -136,9 +136,10 @@ class RefinedInverseRule(LayeredRule[C], ABC):
 
 
 def refinements_needed(early: Tensor, bound: float) -> Tensor:
-    """How many refinements bring the relative error to half of the bound, (), real.
+    """How many refinements bring the relative error to half of the bound, real.
 
-    early: the error after REFINEMENTS, rho^(REFINEMENTS + 1) for a factor rho a refinement.
+    early: the error, of one or several systems, after REFINEMENTS: rho^(REFINEMENTS + 1) for a
+    factor rho a refinement.
     """
     rho = early.clamp_min(torch.finfo(early.dtype).tiny).log() / (REFINEMENTS + 1)
     number = math.log(bound / 2) / rho - 1

@@ -84,7 +84,8 @@ class LeakyRelu(Activation):
 
     def slope_at(self, a: Tensor) -> Tensor:
         # the gradient of `leaky_relu` where 1 comes down: many times faster than `torch.where`
-        slope: Tensor = torch.ops.aten.leaky_relu_backward(torch.ones_like(a), a, self.slope, False)
+        one = torch.ones((), dtype=a.dtype, device=a.device).expand(a.shape)
+        slope: Tensor = torch.ops.aten.leaky_relu_backward(one, a, self.slope, False)
         return slope
 
     def inverse(self, h: Tensor) -> Tensor:

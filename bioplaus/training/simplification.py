@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 
 from bioplaus.training.recording import RESULT, without_numbers
 
-_MOST_BYTES = 2**20
+_MOST_BYTES = 2**22
 """Of a result that is computed once and kept: another is not worth its memory."""
 _HIDDEN_VIEWS = {torch.ops.aten._unsafe_view.default}
 """Views that do not say so."""
