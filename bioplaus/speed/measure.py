@@ -26,7 +26,7 @@ from bioplaus.training.budget import budget
 from bioplaus.training.cost import step_flops
 from bioplaus.training.execution import Execution
 from bioplaus.training.memory import peak_bytes
-from bioplaus.training.operation_count import count
+from bioplaus.training.operation_count import Operations, count
 from bioplaus.training.stepper import Stepper
 
 ROUNDS = 5
@@ -251,10 +251,10 @@ class _Harness(_Loop):
     def row(self, eager: float | None) -> Row:
         """What was measured; eager is the plain loop's steps a second."""
         task, second = self._experiment.task, self.median
-        flops = step_flops(self._stepper)
-        floor = None if flops is None else self._floor(flops * self.replicas)
         rate = self.replicas / second
         program = self._stepper.programs[0]
+        done = count(program.graph) if program.graph else None
+        floor = self._floor(done) if done else None
         peak = self.ceilings.flops_per_second
         return Row(
             rule=self._experiment.rule.name,
@@ -267,21 +267,20 @@ class _Harness(_Loop):
             samples_per_second=rate * task.batch_size,
             eager_steps_per_second=eager,
             times_eager=rate / eager if eager else None,
-            step_flops=flops,
+            step_flops=step_flops(self._stepper),
             floor_seconds=floor,
             of_floor=floor / second if floor else None,
-            of_peak=flops * self.replicas / second / peak if flops else None,
+            of_peak=done.flops / second / peak if done else None,
             peak_bytes=peak_bytes(self._stepper),
             setup_seconds=sum(p.setup_seconds for p in self._stepper.programs),
         )
 
-    def _floor(self, flops: int) -> float:
+    def _floor(self, done: Operations) -> float:
         weights = sum(t.nbytes for t in self._stepper.params.values())
         moved = weights * _OPTIMIZER_TENSORS[self._experiment.optimizer.name]
-        graph = self._stepper.programs[0].graph
-        moved += count(graph).product_bytes if graph else 0
+        moved += done.product_bytes
         ceiling = self.ceilings
-        return max(flops / ceiling.flops_per_second, moved / ceiling.bytes_per_second)
+        return max(done.flops / ceiling.flops_per_second, moved / ceiling.bytes_per_second)
 
 
 def _synthetic(experiment: Experiment, device: torch.device) -> Split:

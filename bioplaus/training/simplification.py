@@ -7,6 +7,7 @@ it stands, operation by operation or as a CUDA graph, pays for each.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Hashable, Iterator
 from typing import Any
@@ -26,14 +27,15 @@ Bases = frozenset[Node]
 """What made the memory that a node's result lies in."""
 
 
-def simplify(graph: GraphModule) -> None:
-    """Constants computed once, equal operations done once, factors of 1 left out; in place.
+def simplified(written: GraphModule) -> GraphModule:
+    """The same with constants computed once, equal operations done once, factors of 1 left out.
 
-    graph: made by `recording.record`. What an operation in place touches stays as it is, and so
-    does what the graph returns: no two results share memory that did not before.
+    written: made by `recording.record`; it does not change. What an operation in place touches
+    stays as it is, and so does what the graph returns: no two results share memory that did not.
     """
+    graph = GraphModule(written, copy.deepcopy(written.graph))
     bases = _bases(graph)
-    written = {
+    touched = {
         base
         for node in graph.graph.nodes
         for argument in _written(node)
@@ -44,12 +46,12 @@ def simplify(graph: GraphModule) -> None:
     constants: dict[Node, Tensor] = {
         node: getattr(graph, str(node.target))
         for node in graph.graph.nodes
-        if node.op == "get_attr" and node not in written
+        if node.op == "get_attr" and node not in touched
     }
     done: dict[Hashable, Node] = {}
     for node in graph.graph.nodes:
-        touched = bases[node].union(*(bases[n] for n in node.all_input_nodes))
-        if node.op != "call_function" or touched & written or _is_drawn(node):
+        near = bases[node].union(*(bases[n] for n in node.all_input_nodes))
+        if node.op != "call_function" or near & touched or _is_drawn(node):
             continue
         key = _key(node)
         if bases[node] & returned:
@@ -62,6 +64,7 @@ def simplify(graph: GraphModule) -> None:
             node.replace_all_uses_with(done[key])
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    return graph
 
 
 def _standing_for(node: Node, graph: GraphModule, constants: dict[Node, Tensor]) -> Node:

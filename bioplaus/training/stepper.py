@@ -172,12 +172,13 @@ class Stepper:
         flops, steps, peaks = before.flops, before.steps, [before.peak_bytes or 0]
         for program in self.programs:
             steps += program.calls
-            if program.graph is None:
+            if program.written is None or program.graph is None:
                 flops = None
                 continue
-            cost = count(program.graph)
-            flops = None if flops is None else flops + program.calls * cost.flops
-            peaks.append(cost.peak_bytes)
+            # of the rule as it is written, whatever need not be done; but the memory of what runs
+            if flops is not None:
+                flops += program.calls * count(program.written).flops
+            peaks.append(count(program.graph).peak_bytes)
         return Work(flops, steps, max(peaks) or None)
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 from bioplaus.errors import BioplausError
 from bioplaus.training.compiled_graph import compile_graph
 from bioplaus.training.recording import record
-from bioplaus.training.simplification import simplify
+from bioplaus.training.simplification import simplified
 
 Traceable = tuple[list[Tensor], tuple[str, ...]]
 Function = Callable[..., Traceable]
@@ -47,7 +47,10 @@ class Program:
         self.why = ""
         self.names: tuple[str, ...] = ()
         """What the function returns beside tensors, after the first call."""
+        self.written: GraphModule | None = None
+        """The operations that the function comes to."""
         self.graph: GraphModule | None = None
+        """Those that run: nothing twice."""
         self.calls = 0
         self.setup_seconds = 0.0
         """What tracing and compiling took."""
@@ -60,7 +63,8 @@ class Program:
         self._run = self._as_it_is
         start = time.perf_counter()
         try:
-            self.graph, self.names = trace(self._function, tensors)
+            self.written, self.names = trace(self._function, tensors)
+            self.graph = simplified(self.written)
         except BioplausError:
             raise
         except Exception as error:  # torch may raise anything on what it cannot trace
@@ -111,9 +115,7 @@ def trace(function: Function, tensors: Sequence[Tensor]) -> tuple[GraphModule, t
         found.append(names)
         return computed
 
-    graph = record(outputs, tensors)
-    simplify(graph)
-    return graph, found[-1]
+    return record(outputs, tensors), found[-1]
 
 
 def _line(error: Exception) -> str:
