@@ -51,7 +51,7 @@ def orthogonality_grad(
             continue
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            # one product with what does not change, and the diagonal is exactly 0 in any precision
+            # the factor does not change, and the diagonal is exactly 0 however products round
             beside = 1 - torch.eye(len(gram), dtype=w.dtype, device=w.device)
             grad = w @ (gram * (4 * strength * beside))
         else:

@@ -45,8 +45,8 @@ class Schedule(BaseModel):
         """ConfigError where a training of so many epochs is over before its warm-up is."""
         if self.warmup >= epochs:
             raise ConfigError(
-                f"schedule: warmup is {self.warmup:g} epochs, and the training has {epochs}: "
-                "make it shorter than the training"
+                f"schedule: warmup = {self.warmup:g} leaves nothing of epochs = {epochs}: make it "
+                "shorter than the training"
             )
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:

@@ -21,6 +21,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 RESULT = "val"
 """Key of a node's `meta`: its result without its numbers, a tensor or several on torch's `meta`
 device."""
+SHARES = "shares"
+"""Key of a node's `meta`, where its result lies in an argument's memory."""
 
 
 def record(function: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]) -> GraphModule:
@@ -100,6 +102,8 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         varies = varies or torch.Tag.nondeterministic_seeded in func.tags
         node = self.graph.call_function(func, self._written(args), self._written(kwargs))
+        if _places(result) & _places((args, kwargs)):
+            node.meta[SHARES] = True
         self._results(result, node, varies)
         return result
 
@@ -139,6 +143,11 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
     elif isinstance(value, dict):
         yield from _tensors(list(value.values()))
+
+
+def _places(value: Any) -> set[int]:
+    """Where the memory of its tensors begins."""
+    return {tensor.untyped_storage().data_ptr() for tensor in _tensors(value) if tensor.numel()}
 
 
 def _sized_by_numbers(func: OpOverload, args: Sequence[Any]) -> bool:

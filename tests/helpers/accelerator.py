@@ -58,8 +58,9 @@ def play_accelerator(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -
     monkeypatch.setattr(refinement, "products_round", lambda m: rounds and m.dtype == torch.float32)
 
 
+aten = torch.ops.aten
 WAITING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-"""Of operations whose result the host must know to go on."""
+"""Of operations whose result, or its size, hangs on numbers."""
 
 
 class Recording(TorchDispatchMode):
@@ -80,7 +81,7 @@ class Recording(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = kwargs or {}
-        if WAITING & set(func.tags) and not _by_numbers(func, args):
+        if _waits(func, args):
             raise RuntimeError(f"{func} is not permitted when stream is capturing")
         returned = func(*args, **given)
         if not _moves_nothing(func):
@@ -106,11 +107,11 @@ def _unrepeated(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _by_numbers(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether it takes elements by their numbers: as many, whatever the numbers are."""
-    if func is not torch.ops.aten.index.Tensor:
-        return False
-    return all(i is None or i.dtype == torch.int64 for i in args[1])
+def _waits(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the host must know a result to go on: a number, a size, or that nothing failed."""
+    if func in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
+        return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return bool(WAITING & set(func.tags)) or func is aten._linalg_check_errors.default
 
 
 def _moves_nothing(func: Any) -> bool:
@@ -131,6 +132,10 @@ class Replayed:
         self._calls = 0
         self._recording: Recording | None = None
         self.why = ""
+
+    @property
+    def is_captured(self) -> bool:
+        return self._recording is not None
 
     def __call__(self) -> None:
         self._calls += 1

@@ -124,7 +124,7 @@ def test_stopped_and_resumed_it_ends_the_same(
         ("augment = { cutout = 9 }", "cutout is 9, and images of 8 x 8 pixels take 8 at most"),
         ("augment = { colour = 1 }", "colour"),
         ('schedule = { kind = "cosin" }', "cosine"),
-        ("schedule = { warmup = 2 }", "warmup is 2 epochs, and the training has 2"),
+        ("schedule = { warmup = 2 }", "warmup = 2 leaves nothing of epochs = 2"),
         ("normalise = false", "normalise"),
     ],
 )

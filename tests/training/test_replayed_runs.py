@@ -14,6 +14,7 @@ from bioplaus.tasks.task import Task, read_task
 from bioplaus.training.budget import budget
 from bioplaus.training.cuda_graph import WARM_UP
 from bioplaus.training.groups import prepared
+from bioplaus.training.step_drivers import InPlace
 from bioplaus.training.stepper import Compile
 from bioplaus.training.trainer import Trainer
 from tests.helpers.accelerator import Recording, Replayed, play_replays
@@ -65,14 +66,22 @@ def trained(rule: str, task: Task, compile: Compile, device: torch.device) -> Tr
     return trainer
 
 
-def check(rule: str, task: Task, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    """In as many epochs as it takes to capture the evaluations, too."""
+def is_replayed(trainer: Trainer) -> bool:
+    """Whether its steps were, and not evaluations alone."""
+    driver = trainer.stepper._driver
+    assert isinstance(driver, InPlace)
+    steps = list(driver._captured.values())
+    return bool(steps) and all(isinstance(s, Replayed) and s.is_captured for s in steps)
+
+
+def check(rule: str, task: Task, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> int:
+    """How many programs were replayed, in so many epochs that evaluations are captured, too."""
     task = task.updated({"epochs": WARM_UP + 2})
     plain = trained(rule, task, "off", device)
     if device.type == "cpu":
         play_replays(monkeypatch)
     replayed = trained(rule, task, "auto", device)
-    assert device.type == "cuda" or Replayed.captured
+    assert device.type == "cuda" or is_replayed(replayed)
     for ours, theirs in zip(replayed.outcomes, plain.outcomes, strict=True):
         assert ours.params and ours.params.keys() == theirs.params.keys()
         # rates are in single precision where a captured step reads them
@@ -81,6 +90,7 @@ def check(rule: str, task: Task, monkeypatch: pytest.MonkeyPatch, device: torch.
         for (name, curve), (_, expected) in zip(ours.curves(), theirs.curves(), strict=True):
             numbers = [[-1.0 if x is None else x for x in each] for each in (curve, expected)]
             assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=1e-6), name
+    return Replayed.captured
 
 
 @pytest.fixture(params=["played", pytest.param("cuda", marks=needs_cuda)])
@@ -95,7 +105,8 @@ def test_what_a_file_asks_for(
     rule, text = FILES[what]
     path = tmp_path / "task.toml"
     path.write_text(text)
-    check(rule, read_task(str(path)), monkeypatch, device)
+    programs = check(rule, read_task(str(path)), monkeypatch, device)
+    assert device.type == "cuda" or programs == 3, "a step, an evaluation and a probe"
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -114,5 +125,10 @@ def test_a_recording_does_not_see_what_python_does() -> None:
     rate[0] = 5.0
     recording.replay()
     assert total == 2
-    with pytest.raises(RuntimeError, match="capturing"), Recording():
-        total.item()
+    for waits in (
+        lambda: total.item(),
+        lambda: torch.linalg.solve(torch.eye(2), torch.eye(2)),
+        lambda: torch.eye(2)[torch.eye(2) > 0],
+    ):
+        with pytest.raises(RuntimeError, match="capturing"), Recording():
+            waits()
