@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bioplaus.network.layer import Params
 from bioplaus.network.network import Network
+from bioplaus.numerics.linalg import diagonal
 
 OrthoForm = Literal["offdiag", "identity"]
 
@@ -49,13 +50,11 @@ def orthogonality_grad(
         if w is None:
             parts.append({})
             continue
+        scaled = 4 * strength * w
         if form == "offdiag":
             gram = grams[l] if grams is not None else w.T @ w
-            # the factor does not change, and the diagonal is exactly 0 however products round
-            beside = 1 - torch.eye(len(gram), dtype=w.dtype, device=w.device)
-            grad = w @ (gram * (4 * strength * beside))
+            grad = torch.addmm(scaled * diagonal(gram), scaled, gram, beta=-1)
         else:
-            scaled = 4 * strength * w
             grad = torch.addmm(scaled, w @ w.T, scaled, beta=-1)
         parts.append({"weight": grad.reshape(p["weight"].shape)})
     return net.join(parts)

@@ -53,6 +53,29 @@ def solve_rows(matrix: Tensor, rows: Tensor) -> Tensor:
     return solve(matrix, rows.T).T
 
 
+def diagonal(matrix: Tensor) -> Tensor:
+    """A square matrix's diagonal, copied: compiled, each use of a view would gather it anew."""
+    result: Tensor = _diagonal(matrix)
+    return result
+
+
+@operator("bioplaus::diagonal")
+def _diagonal(matrix: Tensor) -> Tensor:
+    return torch.diagonal(matrix, 0, -2, -1).clone(memory_format=torch.contiguous_format)
+
+
+@_diagonal.register_fake
+def _(matrix: Tensor) -> Tensor:
+    return matrix.new_empty(matrix.shape[:-1])
+
+
+def _diagonal_vmap(info: Any, in_dims: tuple[int], matrix: Tensor) -> tuple[Tensor, int]:
+    return _diagonal(stacked(info.batch_size, matrix, in_dims[0])), 0
+
+
+_diagonal.register_vmap(_diagonal_vmap)
+
+
 @_solve.register_fake
 def _(matrix: Tensor, rhs: Tensor) -> Tensor:
     return torch.empty(rhs.shape, dtype=rhs.dtype, device=rhs.device)
