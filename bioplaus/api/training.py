@@ -70,7 +70,6 @@ def run(
         frame = bioplaus.run(["gaitprop", "backprop"], "digits-mlp", seeds=5, epochs=3)
         frame.groupby("rule")["test_accuracy"].mean()
     """
-
     from bioplaus.experiments.experiment import plan
     from bioplaus.records.store import Store
     from bioplaus.running.run import run_experiments
@@ -133,7 +132,6 @@ def bench(
 
         frame = bioplaus.bench("quick", results="results", jobs=2)
     """
-
     from bioplaus.benchmark.plan import Place, expand
     from bioplaus.benchmark.suite import read_suite
     from bioplaus.benchmark.work import Done, work

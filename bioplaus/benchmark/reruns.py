@@ -79,9 +79,8 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if os.path.isdir(path):  # where Path raises for a name that is too long
             inside = sorted(file for pattern in _PATTERNS for file in path.rglob(pattern))
-        elif not os.path.exists(path) and glob.has_magic(
-            str(path)
-        ):  # as a shell without globs leaves it
+        elif not os.path.exists(path) and glob.has_magic(str(path)):
+            # as a shell without globs leaves it
             inside = sorted(Path(name) for name in glob.glob(str(path)))
         else:
             inside = [path]

@@ -30,7 +30,7 @@ class _Part(NamedTuple):
     views: list[Tensor]
     kept: list[Kept]
     counts: Tensor
-    """(tensors,): the steps that each has taken, of which `kept` has views."""
+    """(tensors,): the steps that each has taken, of which `kept` has views, where it has any."""
 
 
 class StackedOptimizer:
@@ -81,10 +81,11 @@ class StackedOptimizer:
             own = [grads[part.numbers[at]] for at in active]
             if part.replicas != slice(None):
                 own = [grad[part.replicas] for grad in own]
-            if len(active) == len(part.numbers):
+            counted = [at for at in active if "step" in part.kept[at]]
+            if len(counted) == len(part.numbers):
                 part.counts.add_(1)
             else:
-                for at in active:
+                for at in counted:
                     part.counts[at].add_(1)
             if active:
                 views = [part.views[at] for at in active]

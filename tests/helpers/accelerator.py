@@ -17,6 +17,8 @@ from bioplaus.numerics import refinement
 from bioplaus.training import cuda_graph, stepper
 from bioplaus.training.operation_count import Saving
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 PRODUCTS = {
     torch.ops.aten.mm.default,
     torch.ops.aten.bmm.default,

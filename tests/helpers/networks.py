@@ -20,6 +20,7 @@ from bioplaus.testing.networks import (
     LAYERS,
     make_convolutional,
     make_network,
+    make_spiking,
     random_batch,
     random_params,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "layer_jacobians",
     "make_convolutional",
     "make_network",
+    "network_for",
     "noise_for",
     "random_batch",
     "random_params",
@@ -49,6 +51,19 @@ __all__ = [
 
 SEEDS = range(10)
 every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+_FOR_EVERY_RULE = [
+    make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
+    make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
+    make_network((7, 6, 5, 4), "sigmoid", "mse"),
+    make_spiking(),
+]
+
+
+def network_for(rule: Rule) -> Network:
+    """The first small network that the rule supports; every built-in one supports one."""
+    return next(net for net in _FOR_EVERY_RULE if rule.supports(net) is None)
 
 
 def draw(seed: int, name: str, *shape: int) -> Tensor:

@@ -9,21 +9,11 @@ from bioplaus.learning.batching import Rule
 from bioplaus.learning.optimizers import OptimizerSpec
 from bioplaus.plugins import registry
 from bioplaus.tasks.dataset import Split
-from bioplaus.testing.networks import make_spiking
 from bioplaus.training.budget import Budget
 from bioplaus.training.cuda_graph import Captured
 from bioplaus.training.stepper import Compile, Stepper
-from tests.helpers.accelerator import Replayed, play_replays
-from tests.helpers.networks import make_network, random_batch
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-NETWORKS = [
-    make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
-    make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
-    make_network((7, 6, 5, 4), "sigmoid", "mse"),
-    make_spiking(),
-]
+from tests.helpers.accelerator import Replayed, needs_cuda, play_replays
+from tests.helpers.networks import network_for, random_batch
 
 
 @pytest.fixture(params=["played", pytest.param("cuda", marks=needs_cuda)])
@@ -66,7 +56,7 @@ def test_what_waits_for_the_device_is_not_captured_and_runs_all_the_same() -> No
 def test_ten_captured_steps_are_ten_plain_ones(name: str, device: torch.device) -> None:
     cls: type[Rule] = registry.load("rule", name)
     rule = cls.configured(cls.quick)
-    net = next(net for net in NETWORKS if rule.supports(net) is None)
+    net = network_for(rule)
 
     def trained(compile: Compile) -> Stepper:
         x = random_batch(net, 20, 0).x.to(device)

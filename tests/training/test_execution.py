@@ -26,21 +26,14 @@ from bioplaus.plugins import registry
 from bioplaus.records.store import Store
 from bioplaus.tasks.dataset import Split
 from bioplaus.tasks.task import prepare
-from bioplaus.testing.networks import make_spiking
 from bioplaus.training import memory
 from bioplaus.training.budget import Budget, budget
 from bioplaus.training.execution import Execution
 from bioplaus.training.groups import evenly
 from bioplaus.training.stepper import Compile, Stepper
-from tests.helpers.networks import make_network, random_batch
+from tests.helpers.networks import network_for, random_batch
 
 CPU = torch.device("cpu")
-NETWORKS = [
-    make_network((6, 6, 6, 6), "leaky_relu(0.1)", "mse", classes=4),
-    make_network((7, 6, 5, 4), "tanh", "cross_entropy"),
-    make_network((7, 6, 5, 4), "sigmoid", "mse"),
-    make_spiking(),
-]
 BATCH = 5
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -54,7 +47,7 @@ def rule_and_network(name: str) -> tuple[Rule, Network]:
     cls: type[Rule] = registry.load("rule", name)
     counts = {k: f.default for k, f in cls.Config.model_fields.items() if f.annotation is int}
     rule = cls.configured({k: 3 for k, default in counts.items() if default > 3})
-    return rule, next(net for net in NETWORKS if rule.supports(net) is None)
+    return rule, network_for(rule)
 
 
 def step(name: str, seeds: Sequence[int], dtype: torch.dtype, compile: Compile = "off") -> Stepper:

@@ -17,11 +17,10 @@ from bioplaus.training.groups import prepared
 from bioplaus.training.step_drivers import InPlace
 from bioplaus.training.stepper import Compile
 from bioplaus.training.trainer import Trainer
-from tests.helpers.accelerator import Recording, Replayed, play_replays
+from tests.helpers.accelerator import Recording, Replayed, needs_cuda, play_replays
 from tests.helpers.normed import CONV, DENSE, HEAD
 from tests.helpers.tiny import TINY, VARIED
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 STEPPED = TINY.replace(
     "epochs = 2",
     """epochs = 2
