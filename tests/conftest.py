@@ -32,11 +32,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Code that another worker compiles meanwhile must not come into the second of two runs
-    that a test compares: what is kept, `--compile auto` takes."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+@pytest.fixture(scope="module", autouse=True)
+def cache_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Code that another test or worker has compiled must not come into one of two runs that a
+    test compares: what is kept, `--compile auto` takes, and rounds in another order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # a compilation in this process sets it
+        patch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        yield
 
 
 @pytest.fixture

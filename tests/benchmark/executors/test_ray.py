@@ -166,6 +166,7 @@ def test_a_node_that_is_killed_changes_no_record(cluster: Any, tiny: Path, tmp_p
     assert not done.failures and not there.failures and not there.damaged
     assert len(there.records) == 24 and len({r.cell for r in there.records}) == 12
     assert audience.ends == 12, "no cell was trained twice to its end"
+    assert {r.provenance["execution"] for r in (*here.records, *there.records)} == {"traced"}
     assert [facts(r) for r in there.records] == [facts(r) for r in here.records]
     noted = [r for r in there.records if "lost_attempts" in r.provenance]
     assert audience.losses == 1 and len(noted) == 2
