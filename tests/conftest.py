@@ -32,13 +32,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is made once for many modules finds nothing that the user has compiled."""
+    yield from _empty_cache(tmp_path_factory)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def cache_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache_of_this_module(
+    cache_of_this_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Code that another test or worker has compiled must not come into one of two runs that a
-    test compares: what is kept, `--compile auto` takes, and rounds in another order."""
+    test compares: what is kept, `--compile auto` takes, and it rounds differently."""
+    yield from _empty_cache(tmp_path_factory)
+
+
+def _empty_cache(folders: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # a compilation in this process sets it
+        patch.setenv("XDG_CACHE_HOME", str(folders.mktemp("cache")))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # restored after: compiling here sets it
         patch.delenv("TORCHINDUCTOR_CACHE_DIR")
         yield
 
