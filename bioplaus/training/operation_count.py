@@ -40,7 +40,7 @@ def count(graph: GraphModule) -> Operations:
         if node.op != "call_function" or _is_view(node):
             continue
         operations += 1
-        moved = _bytes([node]) + _bytes(node.all_input_nodes)
+        moved = _moved(node)
         work = _flops(node)
         if work:
             flops, product_bytes = flops + work, product_bytes + moved
@@ -133,6 +133,18 @@ def _is_view(node: Node) -> bool:
     return bool(returns) and all(
         r.alias_info is not None and not r.alias_info.is_write for r in returns
     )
+
+
+_TAKES_SOME = {"aten.index", "aten.index_select", "aten.gather", "aten.embedding"}
+"""Operations that read of their first operand, all the examples say, as much as they return."""
+
+
+def _moved(node: Node) -> int:
+    """Bytes that it reads and writes."""
+    written, read = _bytes([node]), node.all_input_nodes
+    if _packet(node) in _TAKES_SOME:
+        return 2 * written + _bytes(read[1:])
+    return written + _bytes(read)
 
 
 def _bytes(nodes: Iterable[Node]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,44 @@ from bioplaus.training.compiled_graph import compile_graph, inductor_settings, i
 from bioplaus.training.traced_step import Traceable, trace
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+
+
+def relaxation(steps: int) -> tuple[GraphModule, list[Tensor]]:
+    """x <- lerp(x, goal), as the error next to a fixed one relaxes."""
+
+    def function(x: Tensor, goal: Tensor) -> Traceable:
+        for _ in range(steps):
+            x = torch.lerp(x, goal, 0.1)
+        return [x], ()
+
+    tensors = [torch.zeros(8, 8), torch.linspace(-1, 1, 64).reshape(8, 8)]
+    return trace(function, tensors)[0], tensors
+
+
+def test_what_is_compiled_of_a_relaxation_does_not_double_with_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step uses the last one's result twice: inductor would write it into both places."""
+    from torch._inductor.loop_body import LoopBody
+
+    made: list[int] = []
+    build = LoopBody.__init__
+
+    def counted(self: LoopBody, *given: Any, **named: Any) -> None:
+        build(self, *given, **named)
+        if hasattr(self, "root_block"):
+            made.append(len(self.root_block.graph.nodes))
+
+    monkeypatch.setattr(LoopBody, "__init__", counted)
+    largest: dict[int, int] = {}
+    for steps in (4, 8):
+        made.clear()
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / str(steps)))
+        graph, tensors = relaxation(steps)
+        (found,), (expected,) = compile_graph(graph, tensors)(*tensors), graph(*tensors)
+        assert torch.allclose(found, expected, atol=1e-6)
+        largest[steps] = max(made)
+    assert largest[8] <= 2 * largest[4]
 
 
 def graph_of(factor: float, size: int = 8) -> tuple[GraphModule, list[Tensor]]:

@@ -44,6 +44,13 @@ def test_elementwise_operations_move_their_operands_and_result() -> None:
     assert found.operations == 2
 
 
+def test_a_batch_is_read_and_not_all_the_examples_that_it_is_taken_from() -> None:
+    found = cost(lambda a, i: [a[i]], torch.ones(60_000, 10), torch.arange(5))
+    assert found.pointwise_bytes == 4 * (50 + 50) + 8 * 5
+    rows = cost(lambda a, i: [a.gather(1, i)], torch.ones(60_000, 10), torch.ones(5, 2).long())
+    assert rows.pointwise_bytes == (4 + 4 + 8) * 10
+
+
 def test_the_peak_is_what_is_alive_at_once() -> None:
     """a + 1 and its double are alive together, then the double and its result."""
     found = cost(lambda a: [((a + 1) * 2).exp()], torch.ones(100))
