@@ -33,7 +33,7 @@ def simplified(written: GraphModule) -> GraphModule:
     graph = copy.deepcopy(written.graph)
     bases = _bases(graph)
     touched = {base for node in graph.nodes for n in _written(node) for base in bases[n]}
-    results = next(reversed(graph.nodes)).all_input_nodes
+    results = graph.output_node().all_input_nodes
     returned = frozenset(base for node in results for base in bases[node])
     constants = _Constants(written, graph)
     done: dict[Hashable, Node] = {}

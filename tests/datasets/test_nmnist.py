@@ -32,10 +32,11 @@ def packed(recording: Sequence[Event]) -> bytes:
 
 
 def archive(members: dict[str, bytes]) -> bytes:
+    """The same bytes at any time: tests are named by them, and each worker makes its own."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in members.items():
-            file.writestr(name, data)
+            file.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -25,13 +26,14 @@ CONTENT = {name: record(f, 0) + record(f, 1) for f, name in enumerate(NAMES)}
 
 
 def pack(content: dict[str, bytes]) -> bytes:
+    """The same bytes at any time: tests are named by them, and each worker makes its own."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in content.items():
             info = tarfile.TarInfo(f"{FOLDER}/{name}")
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 ARCHIVE = pack({"readme.html": b"<html>", **CONTENT})
