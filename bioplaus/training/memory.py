@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from math import prod
 
@@ -63,6 +64,16 @@ def peak_bytes(stepper: Stepper, others: Iterable[Tensor] = ()) -> int | None:
         return None
     lasting = {t.untyped_storage().data_ptr(): t.nbytes for t in (*stepper.tensors(), *others)}
     return sum(lasting.values()) + most
+
+
+def restart_peak(device: torch.device) -> None:
+    """From now on a GPU's peak is that of what is alive now and of what comes.
+
+    What earlier trainings left in reference cycles, data and captured steps, is freed first.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def is_full(error: Exception) -> bool:

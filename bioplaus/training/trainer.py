@@ -18,6 +18,7 @@ from bioplaus.system.interruption import Interruption
 from bioplaus.training.after_epoch import AfterEpoch
 from bioplaus.training.budget import Budget
 from bioplaus.training.checkpoint import Checkpoints, Tensors, part_of
+from bioplaus.training.memory import restart_peak
 from bioplaus.training.progress import Progress, Splits, progress
 from bioplaus.training.seed_outcome import Outcome, from_tensors, to_tensors, worst_of
 from bioplaus.training.stepper import Compile, Stepper
@@ -44,8 +45,7 @@ class Trainer:
         """each, measured: as for a Stepper. probe: compare updates with gradients each epoch."""
         self.net, self.splits, self.budget, self.seeds = net, splits, budget, tuple(seeds)
         self.device = splits.train.x.device
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        restart_peak(self.device)
         self.stepper = Stepper(
             rule.watched(), net, splits.train, budget, seeds, compile, each, measured
         )

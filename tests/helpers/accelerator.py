@@ -19,6 +19,9 @@ from bioplaus.training.operation_count import Saving
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+"""What a test that means the same everywhere takes as its parameter."""
+
 PRODUCTS = {
     torch.ops.aten.mm.default,
     torch.ops.aten.bmm.default,

@@ -22,7 +22,10 @@ NO_FACTS = ("timing", "provenance")
 
 def facts(record: Record) -> dict[str, Any]:
     """All that must be equal to the last bit."""
-    return {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
+    found = {k: v for k, v in json.loads(record.to_json()).items() if k not in NO_FACTS}
+    if record.cost is not None and record.cost.peak_measured:
+        del found["cost"]["peak_bytes"]  # of the process, with what ran in it before
+    return found
 
 
 SETTINGS: dict[str, dict[str, object]] = {
@@ -37,7 +40,8 @@ def run(rule: str, task: Path, store: Path, epochs: int = 3, **settings: Any) ->
     chosen = SETTINGS.get(rule, {})
     name = "backprop" if rule == "sgd" else rule
     experiments = plan([name], str(task), epochs=epochs, settings=chosen)
-    execution = Execution(torch.device("cpu"), settings.pop("compile", "off"))
+    device = torch.device(settings.pop("device", "cpu"))
+    execution = Execution(device, settings.pop("compile", "off"))
     return run_experiments(experiments, SEEDS, Store(store), execution=execution, **settings)
 
 

@@ -17,6 +17,7 @@ from bioplaus.training.augmentation import augmented, normalised
 from bioplaus.training.budget import budget
 from bioplaus.training.groups import prepared
 from bioplaus.training.stepper import Stepper
+from tests.helpers.accelerator import DEVICES
 from tests.helpers.resuming import facts, run, stopping_after
 from tests.helpers.tiny import TINY, VARIED
 
@@ -78,41 +79,61 @@ def test_channels_are_normalised_by_the_training_examples() -> None:
     torch.testing.assert_close(other[:, :2], expected)
 
 
-def shown(rule: str, seeds: list[int], path: Path, number: int) -> Tensor:
+def shown(
+    rule: str, seeds: list[int], path: Path, number: int, device: str, text: str = VARIED
+) -> Tensor:
     """What each seed's replica is given at a step, (R, N, ...)."""
+    path.write_text(text)
     experiment = configure(rule, read_task(str(path)), {}, "fp32")
     data = experiment.task.load_training_data()
-    train = prepared(experiment, data, torch.device("cpu")).train
+    train = prepared(experiment, data, torch.device(device)).train
     stepper = Stepper(experiment.rule, experiment.network, train, budget(experiment), seeds)
-    index = torch.arange(50).expand(len(seeds), 50)
-    return stepper._shown(*stepper.gather(index), torch.tensor(number)).x
+    index = torch.arange(50, device=device).expand(len(seeds), 50)
+    return stepper._shown(*stepper.gather(index), torch.tensor(number, device=device)).x
 
 
-def test_the_same_images_under_every_rule_and_beside_any_seed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_same_images_under_every_rule_and_beside_any_seed(device: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text(VARIED)
-    first = shown("backprop", [0, 1, 2], path, 7)
-    assert torch.equal(first, shown("targetprop", [0, 1, 2], path, 7))
-    assert torch.equal(first[2], shown("gaitprop", [5, 2], path, 7)[1])
+    first = shown("backprop", [0, 1, 2], path, 7, device)
+    assert torch.equal(first, shown("targetprop", [0, 1, 2], path, 7, device))
+    assert torch.equal(first[2], shown("gaitprop", [5, 2], path, 7, device)[1])
     assert not torch.equal(first[0], first[1]) and not torch.equal(
-        first, shown("backprop", [0, 1, 2], path, 8)
+        first, shown("backprop", [0, 1, 2], path, 8, device)
     )
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_seed_draws_the_same_images_on_every_device(device: str, tmp_path: Path) -> None:
+    """Unnormalised, since a mean over the examples may round as the device sums."""
+    path, text = tmp_path / "tiny.toml", VARIED.replace("normalise = true", "")
+    here = shown("backprop", [0, 3], path, 7, device, text).cpu()
+    assert torch.equal(here, shown("backprop", [0, 3], path, 7, "cpu", text))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("rule", ["backprop", "targetprop"])
 def test_stopped_and_resumed_it_ends_the_same(
-    rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rule: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the rules, one has an optimizer for its feedback, too."""
+    """Of the rules, one has an optimizer for its feedback, too; on a GPU steps are captured."""
+    compile = "off" if device == "cpu" else "auto"
     monkeypatch.setattr("bioplaus.training.trainer._REPORT_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("bioplaus.system.interruption._PATIENCE_SECONDS", 600.0)
     task = tmp_path / "tiny.toml"
     task.write_text(VARIED)
-    whole = run(rule, task, tmp_path / "whole")
+    whole = run(rule, task, tmp_path / "whole", device=device, compile=compile)
     assert not whole.problems
     with pytest.raises(Terminated), handled():
-        run(rule, task, tmp_path / "parts", observe=stopping_after(14))
-    parts = run(rule, task, tmp_path / "parts")
+        run(
+            rule,
+            task,
+            tmp_path / "parts",
+            device=device,
+            compile=compile,
+            observe=stopping_after(14),
+        )
+    parts = run(rule, task, tmp_path / "parts", device=device, compile=compile)
     assert [facts(r) for r in parts.records] == [facts(r) for r in whole.records]
     assert parts.records[0].provenance["resumed_at_steps"] == [14]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from bioplaus.training.cuda_graph import Captured
 from bioplaus.training.stepper import Compile, Stepper
 from tests.helpers.accelerator import Replayed, needs_cuda, play_replays
 from tests.helpers.networks import network_for, random_batch
+from tests.helpers.resuming import run
 
 
 @pytest.fixture(params=["played", pytest.param("cuda", marks=needs_cuda)])
@@ -50,6 +53,18 @@ def test_what_waits_for_the_device_is_not_captured_and_runs_all_the_same() -> No
         captured()
     assert float(total) == 10
     assert "captur" in captured.why and "previous error" not in captured.why
+
+
+@needs_cuda
+def test_one_run_after_the_other_holds_no_more_memory(tiny: Path, tmp_path: Path) -> None:
+    """cuBLAS has a workspace for every stream that it ever worked on, 32 MiB each on Hopper."""
+    peaks = []
+    for number in range(3):
+        done = run("backprop", tiny, tmp_path / str(number), device="cuda", compile="auto")
+        cost = done.records[0].cost
+        assert cost is not None and cost.peak_measured and cost.peak_bytes
+        peaks.append(cost.peak_bytes)
+    assert max(peaks) - min(peaks) < 2**23
 
 
 @pytest.mark.parametrize("name", registry.names("rule"))
