@@ -43,7 +43,7 @@ def compile_graph(graph: GraphModule, tensors: Sequence[Tensor]) -> Compiled:
         return (lambda *given: compiled(*given, *constants)) if constants else compiled
 
     # what is read is linked against the same settings: with others inductor looks around anew
-    settings = inductor_settings(tensors[0].device) | _against_growth(graph)
+    settings = inductor_settings(tensors[0].device) | against_growth(graph)
     with _quiet(), config.patch(settings):
         if kept.is_file():
             # somebody else's torch, or half a file: compiled anew
@@ -82,16 +82,24 @@ def inductor_settings(device: torch.device) -> dict[str, Any]:
     return settings
 
 
-def _against_growth(graph: GraphModule) -> dict[str, Any]:
-    """Inductor's settings for graphs that relax: x <- lerp(x, goal) uses x twice.
+def against_growth(graph: GraphModule) -> dict[str, Any]:
+    """Inductor's settings for graphs that relax, x <- lerp(x, goal) again and again.
 
-    Inductor writes what is pointwise into each of its uses, until that is 30 operations, counted
-    without repetitions: where the goal stands still, each step doubles what it works through.
-    Of bounds from 10 to 30 this is the lowest with which no step was slower; bits were the same
-    with each that was compared (docs/performance.md).
+    Inductor writes what is pointwise into each of its uses, until that is 30 operations (50 on a
+    CPU from torch 2.14), counted without repetitions. lerp uses x twice: where the goal stands
+    still, each step doubles what is worked through. Of bounds of 10 and more this is the lowest
+    with which no step was slower on a CPU, and bits were the same with each that was compared
+    (docs/performance.md); on a GPU it was not measured.
     """
-    relaxes = any("aten.lerp" in str(node.target) for node in graph.graph.nodes)
-    return {"realize_opcount_threshold": 12} if relaxes else {}
+    relaxed: set[Node] = set()  # what hangs on a lerp; running statistics do, and on one alone
+    for node in graph.graph.nodes:
+        again = not relaxed.isdisjoint(node.all_input_nodes)
+        lerp = "aten.lerp" in str(node.target)
+        if lerp and again:
+            return {"realize_opcount_threshold": 12}
+        if lerp or again:
+            relaxed.add(node)
+    return {}
 
 
 def is_kept(graph: GraphModule, tensors: Sequence[Tensor]) -> bool:
@@ -140,6 +148,7 @@ def _name(graph: GraphModule, tensors: Sequence[Tensor]) -> str:
         *machine,
         torch.get_num_threads(),
         graph.code,
+        against_growth(graph),
         *((t.shape, t.stride(), t.dtype, t.device.type) for t in tensors),
         *(
             _constant(graph, str(node.target))

@@ -30,7 +30,8 @@ class Captured:
         self._function = function
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._side = _side_stream(device)
+        here = torch.cuda.current_device() if device.index is None else device.index
+        self._side = _side_stream(here)
         self.why = ""
 
     def __call__(self) -> None:
@@ -56,7 +57,7 @@ class Captured:
         graph.replay()
 
     def _warm_up(self) -> None:
-        """On a stream of its own, as a capture needs what comes before it to be."""
+        """Beside the main stream, as a capture needs what comes before it to be."""
         main = torch.cuda.current_stream()
         self._side.wait_stream(main)
         with torch.cuda.stream(self._side):
@@ -65,9 +66,12 @@ class Captured:
 
 
 @functools.cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all that is captured: cuBLAS keeps a workspace for each stream that it ever worked
-    on (32 MiB on Hopper), and what is captured runs one after the other."""
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """Where all that is captured on a device is warmed up and captured, one after the other.
+
+    One for all of a process, which trains in one thread: cuBLAS keeps a workspace for each
+    stream that it ever worked on, 32 MiB on Hopper.
+    """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 

@@ -136,7 +136,7 @@ def _is_view(node: Node) -> bool:
 
 
 _TAKES_SOME = {"aten.index", "aten.index_select", "aten.gather", "aten.embedding"}
-"""Operations that read of their first operand, all the examples say, as much as they return."""
+"""They read only as much of their first operand, of all the examples say, as they return."""
 
 
 def _moved(node: Node) -> int:

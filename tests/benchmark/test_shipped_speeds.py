@@ -40,7 +40,15 @@ def test_rows_name_what_there_is() -> None:
     for measured in shipped():
         assert measured.rule in registry.names("rule")
         read_task(measured.task)
-        assert measured.epoch_seconds > 0 and f"--rule {measured.rule} " in measured.command
+        assert measured.epoch_seconds > 0
+        for option in ("rule", "task", "seeds", "precision"):
+            assert f"--{option} {getattr(measured, option)} " in f"{measured.command} "
+
+
+def test_no_two_rows_tell_of_the_same() -> None:
+    """The first would be taken, and the other never be seen."""
+    cells = [(r.rule, r.task, r.precision) for r in shipped()]
+    assert len(set(cells)) == len(cells)
 
 
 def test_the_same_network_on_other_examples_takes_as_long(tmp_path: Path) -> None:

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bioplaus.training.compiled_graph import compile_graph, inductor_settings, is_kept
+from bioplaus.training.compiled_graph import (
+    against_growth,
+    compile_graph,
+    inductor_settings,
+    is_kept,
+)
 from bioplaus.training.traced_step import Traceable, trace
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -27,6 +32,19 @@ def relaxation(steps: int) -> tuple[GraphModule, list[Tensor]]:
 
     tensors = [torch.zeros(8, 8), torch.linspace(-1, 1, 64).reshape(8, 8)]
     return trace(function, tensors)[0], tensors
+
+
+def test_running_statistics_do_not_relax() -> None:
+    """They are a lerp each, of what came from the layer below and not from its statistics."""
+
+    def normed(x: Tensor, first: Tensor, second: Tensor) -> Traceable:
+        after = torch.tanh(x - x.mean(0))
+        return [first.lerp(x.mean(0), 0.1), second.lerp(after.mean(0), 0.1), after], ()
+
+    tensors = [torch.linspace(-1, 1, 64).reshape(8, 8), torch.zeros(8), torch.zeros(8)]
+    assert against_growth(trace(normed, tensors)[0]) == {}
+    assert against_growth(relaxation(1)[0]) == {}
+    assert against_growth(relaxation(2)[0])
 
 
 def test_what_is_compiled_of_a_relaxation_does_not_double_with_each_step(
