@@ -1,7 +1,7 @@
 """Activation functions with the derivative and inverse that learning rules need.
 
 One convention for all rules and for the reference: relu'(0) = 0, leaky_relu'(0) = slope,
-and hard_sigmoid' = 0 at both its kinks, as in torch.
+and hard_sigmoid' = 0 at both its kinks, as of torch's hardtanh.
 """
 
 from __future__ import annotations
