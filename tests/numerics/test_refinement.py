@@ -83,7 +83,10 @@ def test_a_replica_that_is_lost_is_solved_alone() -> None:
     stacked = torch.stack([near, far, near]), torch.stack([d, d, 2 * d])
     y, error, _ = vmap(solve_rows_refined)(*stacked)
     assert error[1] == 0 and 0 < error[0] <= REFINED_TO
-    assert torch.allclose(y[1], solve_rows(far, d), rtol=1e-5, atol=1e-6)
+    # what rounding leaves of a solution, whichever way torch factorises one matrix or three
+    exact = solve_rows(far.double(), d.double())
+    rounding = torch.linalg.cond(far) * torch.finfo(torch.float32).eps
+    assert (y[1] - exact).norm() <= rounding * exact.norm()
     alone, _, _ = solve_rows_refined(near, d)
     assert torch.allclose(y[0], alone, rtol=1e-5, atol=1e-6)
     assert torch.allclose(y[2], 2 * alone, rtol=1e-5, atol=1e-6)
