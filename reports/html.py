@@ -235,8 +235,12 @@ def _configurations(made: Sequence[Board]) -> dict[str, list[str]]:
 
 def _days(records: Sequence[Record]) -> str:
     """When they were made, as far as they say: `2026-11-24 to 2026-11-26`."""
-    found = sorted({str(r.provenance["date"])[:10] for r in records if "date" in r.provenance})
-    return printable(" to ".join(dict.fromkeys((found[0], found[-1]))) if found else "")
+    dated = [str(r.provenance["date"])[:10] for r in records if "date" in r.provenance]
+    if not dated:
+        return ""
+    days = " to ".join(dict.fromkeys((min(dated), max(dated))))
+    silent = len(records) - len(dated)
+    return printable(days + (f", {silent} of them without a date" if silent else ""))
 
 
 def _own(cell: Cell) -> dict[str, Any]:

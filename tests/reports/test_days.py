@@ -31,6 +31,8 @@ def test_the_page_names_the_first_and_the_last_day() -> None:
     assert "5 records of 2026-11-24: the same data" in page(one)
     other = [dated(r, f"2026-11-2{4 + r.seed // 2}") for r in records]
     assert "5 records of 2026-11-24 to 2026-11-26: the same data" in page(other)
+    some = [*one[:2], *records[2:]]
+    assert "5 records of 2026-11-24, 3 of them without a date: the same data" in page(some)
 
 
 def test_a_run_writes_todays(tiny: Path, tmp_path: Path) -> None:
