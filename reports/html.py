@@ -30,6 +30,7 @@ from .downloads import curve_rows, seed_rows
 from .field_figures import field_figures
 from .figures import board_figures
 from .html_facts import (
+    days,
     environments,
     plausibility_table,
     pretty,
@@ -106,7 +107,7 @@ def _content(results: ResultSet) -> dict[str, Any]:
         "tasks": sorted({board.task for board in made}),
         "seeds": sorted({len(c.records) for b in made for c in b.entries.values()}),
         "records": len(results.records),
-        "days": _days(results.records),
+        "days": days(results.records),
         "boards": sections,
         "axes": axes,
         "overview": overview,
@@ -231,16 +232,6 @@ def _configurations(made: Sequence[Board]) -> dict[str, list[str]]:
         for board in made
         for cell in board.cells
     }
-
-
-def _days(records: Sequence[Record]) -> str:
-    """When they were made, as far as they say: `2026-11-24 to 2026-11-26`."""
-    dated = [str(r.provenance["date"])[:10] for r in records if "date" in r.provenance]
-    if not dated:
-        return ""
-    days = " to ".join(dict.fromkeys((min(dated), max(dated))))
-    silent = len(records) - len(dated)
-    return printable(days + (f", {silent} of them without a date" if silent else ""))
 
 
 def _own(cell: Cell) -> dict[str, Any]:

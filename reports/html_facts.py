@@ -135,6 +135,16 @@ def environments(records: Sequence[Record]) -> list[tuple[int, list[tuple[str, s
     ]
 
 
+def days(records: Sequence[Record]) -> str:
+    """When they were made, as far as they say: `2026-11-24 to 2026-11-26`."""
+    dated = [str(r.provenance["date"])[:10] for r in records if "date" in r.provenance]
+    if not dated:
+        return ""
+    found = " to ".join(dict.fromkeys((min(dated), max(dated))))
+    silent = len(records) - len(dated)
+    return printable(found + (f", {silent} of them without a date" if silent else ""))
+
+
 def rule_sources(records: Sequence[Record]) -> Table | None:
     """Which sources of which rule made how many records; None where no record says so."""
     counted: Counter[tuple[str, str, str]] = Counter()

@@ -21,6 +21,7 @@ from bioplaus.records.reading import NewerError
 from bioplaus.records.refusals import Refusal
 from bioplaus.records.schema import Tuning, TuningBudget
 from bioplaus.records.store import Store
+from bioplaus.running.edited_rules import edited
 from bioplaus.running.seed_records import SeedRecords
 from bioplaus.tasks.data_cache import load_data
 from bioplaus.tasks.layer_plugins import versions
@@ -131,7 +132,8 @@ class Left:
     trials: int
     seeds: tuple[int, ...]
     refused: str = ""
-    """Why it will not run after all: a newer bioplaus wrote what is there."""
+    """Why it will not run after all: a newer bioplaus, or another source of the rule, wrote what
+    is there."""
 
 
 @dataclass
@@ -287,4 +289,6 @@ def _left(entry: Entry, store: Store) -> Left:
         assert entry.budget is not None
         return Left(entry, entry.budget.trials, tuple(entry.seeds))
     cell = entry.cell(store, chosen)
+    if reason := edited(cell):
+        return Left(entry, 0, (), reason)
     return Left(entry, 0, tuple(s for s in entry.seeds if not cell.has(s, False)))

@@ -22,17 +22,23 @@ def refuse_edited(cell: SeedRecords, replaced: Collection[int] = ()) -> None:
 
     replaced: seeds whose records will be replaced, and so need not agree.
     """
+    if reason := edited(cell, replaced):
+        raise PluginError(f"{cell.title}: {reason}")
+
+
+def edited(cell: SeedRecords, replaced: Collection[int] = ()) -> str:
+    """Of which seeds a cell holds records of another source of its rule, and what to do; or ""."""
     rule = cell.experiment.rule
     now = registry.find("rule", rule.name).origin()
     old = sorted(r.seed for r in _there(cell) if r.seed not in replaced and not agrees(r, now))
     if not old:
-        return
+        return ""
     seeds = ", ".join(map(str, old[:10])) + (" ..." if len(old) > 10 else "")
-    raise PluginError(
-        f"{cell.title}: the code of {rule.name} was changed since the records of seeds {seeds} in "
+    return (
+        f"the code of {rule.name} was changed since the records of seeds {seeds} in "
         f"{cell.folder} were made, and its version is still {rule.version}; raise `version` in "
-        "the class where results change, run all of these seeds again with --force, or keep them "
-        "apart with --results DIR"
+        "the class where results change, run all of these seeds again (`bioplaus run --force`; "
+        "`bioplaus bench` once that folder is gone), or keep them apart with --results DIR"
     )
 
 

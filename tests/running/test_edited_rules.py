@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -90,9 +91,16 @@ def test_a_suite_is_refused_too(
     edit(site, *EDIT)
     suite = tmp_path / "s.toml"
     suite.write_text(f'name = "s"\nrules = ["mine"]\ntasks = ["{tiny}"]\nseeds = 2\nepochs = 1\n')
-    done = call("bench", str(suite), "--jobs", "1", "--results", str(tmp_path / "r"))
+    command = ["bench", str(suite), "--jobs", "1", "--results", str(tmp_path / "r")]
+    planned = call(*command, "--dry-run").stdout
+    assert "mine on tiny epochs=1: will not run: the code of mine was changed" in planned
+    done = call(*command)
     assert done.exit_code == 1 and "the code of mine was changed" in done.stderr
     assert seeds(tmp_path / "r") == ["seed-0000.json"]
+    assert "`bioplaus bench` once that folder is gone" in done.stderr
+    shutil.rmtree(next((tmp_path / "r").rglob("seed-*.json")).parent)
+    assert call(*command).exit_code == 0
+    assert seeds(tmp_path / "r") == ["seed-0000.json", "seed-0001.json"]
 
 
 def test_what_ran_is_what_was_imported_whatever_becomes_of_the_file(
