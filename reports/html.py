@@ -22,7 +22,7 @@ from bioplaus.analysis.report import Report
 from bioplaus.analysis.sweeps import Sweep, sweeps
 from bioplaus.errors import BioplausError, printable
 from bioplaus.records.metric import ACCURACY, Metric
-from bioplaus.records.schema import Record, ResultSet
+from bioplaus.records.schema import ResultSet
 
 from .cell_measures import command
 from .claims_section import claims_section
