@@ -87,9 +87,9 @@ def against_growth(graph: GraphModule) -> dict[str, Any]:
 
     Inductor writes what is pointwise into each of its uses, until that is 30 operations (50 on a
     CPU from torch 2.14), counted without repetitions. lerp uses x twice: where the goal stands
-    still, each step doubles what is worked through. Of bounds of 10 and more this is the lowest
-    with which no step was slower on a CPU, and bits were the same with each that was compared
-    (docs/performance.md); on a GPU it was not measured.
+    still, each step doubles what is worked through. Of bounds from 10 to 30 this is the lowest
+    with which no step was slower on a CPU, and bits were the same with each that was compared;
+    what it gains is in docs/performance.md. On a GPU it was not measured.
     """
     relaxed: set[Node] = set()  # what hangs on a lerp; running statistics do, and on one alone
     for node in graph.graph.nodes:
